@@ -1,0 +1,69 @@
+"""From an image file to what the network reads, as the reference implementation trains and evaluates."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+
+from utils.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_image(path: Path) -> Image.Image:
+    """Decode an image as 8-bit RGB: gray, palette, RGBA (alpha dropped) and 16-bit files too.
+
+    Raises:
+        InputError: for a missing, truncated or unreadable file, and for floating-point pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode.startswith("I"):
+                # 16-bit gray; Pillow's own conversion would clip everything above 255 to white.
+                return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+            if image.mode == "F":
+                raise InputError(f"{path} has floating-point pixels of unknown range; save it with 8 bits per channel")
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(f"image {path} does not exist") from error
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"image {path} cannot be decoded ({error}); replace it or take it off the list") from error
+
+
+def train_transform(image_size: int) -> v2.Compose:
+    """Resize, flip, rotate: PIL image -> uint8 (3, image_size, image_size). The corners of a rotation are black."""
+    return v2.Compose([
+        v2.Resize((image_size, image_size), InterpolationMode.BILINEAR, antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.RandomVerticalFlip(),
+        v2.RandomRotation(90, InterpolationMode.NEAREST),
+        v2.PILToTensor(),
+    ])
+
+
+def eval_transform(image_size: int) -> v2.Compose:
+    """Resize: PIL image -> uint8 (3, image_size, image_size)."""
+    return v2.Compose([
+        v2.Resize((image_size, image_size), InterpolationMode.BILINEAR, antialias=True),
+        v2.PILToTensor(),
+    ])
+
+
+class Normalize(nn.Module):
+    """uint8 (B, 3, H, W) -> float32 with the given channel means and deviations (of values in [0, 1]).
+
+    On the device and per batch, so that workers hand over bytes.
+    """
+
+    def __init__(self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD):
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.float() - self.mean) / self.std

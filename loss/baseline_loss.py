@@ -1,0 +1,74 @@
+"""What R4C is compared with: binary cross-entropy, focal and asymmetric loss, behind the same call.
+
+All three are means over the B * C entries of the batch; they ignore the features. `forward(features,
+logits, labels)` returns (scalar, its parts by name), as `R4CLoss` does.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
+
+from .approx_ndcg import in_full_precision
+
+
+class _BaselineLoss(nn.Module):
+    name: str
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        total = in_full_precision(self.entries)(logits, labels).mean()
+        return total, {self.name: total.detach()}
+
+
+class BCELoss(_BaselineLoss):
+    """Binary cross-entropy on logits."""
+
+    name = "bce"
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+
+class FocalLoss(_BaselineLoss):
+    """Lin et al., "Focal loss for dense object detection" (2017), eq. 5, as torchvision computes it.
+
+    Args:
+        gamma: focusing; 0 with alpha = -1 is BCE.
+        alpha: weight of the positives, 1 - alpha of the negatives; -1 weighs neither (eq. 4).
+    """
+
+    name = "focal"
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25):
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return sigmoid_focal_loss(logits, labels, self.alpha, self.gamma, reduction="none")
+
+
+class AsymmetricLoss(_BaselineLoss):
+    """Ridnik et al., "Asymmetric loss for multi-label classification" (2021), eq. 7.
+
+    Negatives: focusing gamma_neg on the shifted probability max(p - clip, 0). Positives: focusing gamma_pos.
+    The gradient goes through the focusing weights too, as the equation reads.
+
+    Raises:
+        ValueError: for a gamma between 0 and 1, whose gradient is infinite where the probability is 0.
+    """
+
+    name = "asl"
+
+    def __init__(self, gamma_neg: float = 4.0, gamma_pos: float = 1.0, clip: float = 0.05):
+        super().__init__()
+        if any(gamma != 0 and gamma < 1 for gamma in (gamma_neg, gamma_pos)):
+            raise ValueError(f"asymmetric loss: gamma must be 0 or at least 1, not {gamma_neg} and {gamma_pos}")
+        self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        p = torch.sigmoid(logits)
+        p_shifted = (p - self.clip).clamp(min=0)
+        positive = (1 - p) ** self.gamma_pos * F.logsigmoid(logits)
+        # 1 - p_shifted is 0 only where p is 1 and nothing is clipped: 1e-8 keeps the logarithm finite there.
+        negative = p_shifted**self.gamma_neg * torch.log((1 - p_shifted).clamp(min=1e-8))
+        return -(labels * positive + (1 - labels) * negative)

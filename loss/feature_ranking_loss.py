@@ -1,0 +1,43 @@
+"""L2R-feature: images that share labels shall lie near each other in feature space."""
+
+import torch
+from torch import Tensor
+
+from .approx_ndcg import approx_ndcg_loss, in_full_precision
+
+
+@in_full_precision
+def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) -> Tensor:
+    """Each image is a query that ranks the other B - 1 images of the batch.
+
+    Score: minus the Euclidean distance of the features. Relevance: the Jaccard index of the two label
+    sets, real-valued. Reduction: **sum** over the queries (one without any relevant image adds 0), so the
+    value grows with B; Adam's step does not depend on that factor.
+
+    Args:
+        features: (B, D), the vectors that enter the classifier.
+        labels: (B, C) of 0 and 1.
+        alpha: sharpness of the ranks, in units of 1 / distance.
+    Returns:
+        scalar >= 0; 0 for a batch of one image.
+    """
+    # cdist by differences: its shortcut over a matrix product cancels when features lie close together.
+    # Its gradient at distance 0 is 0, where sqrt's would be NaN.
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    relevance = jaccard_index(labels)
+    return approx_ndcg_loss(-without_diagonal(distances), without_diagonal(relevance), alpha).sum()
+
+
+def jaccard_index(labels: Tensor) -> Tensor:
+    """(B, C) of 0 and 1 -> (B, B): |a and b| / |a or b| of every pair of label sets; 0 where both are empty."""
+    common = labels @ labels.T
+    sizes = labels.sum(1)
+    union = sizes.unsqueeze(0) + sizes.unsqueeze(1) - common
+    return common / union.clamp(min=1)
+
+
+def without_diagonal(square: Tensor) -> Tensor:
+    """(B, B) -> (B, B - 1), by strides alone: a boolean mask would make the host wait for the device."""
+    size = len(square)
+    # After the first diagonal element, each stretch of B + 1 elements ends with the next one.
+    return square.flatten()[1:].view(size - 1, size + 1)[:, :-1].reshape(size, size - 1)

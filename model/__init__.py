@@ -1,0 +1,63 @@
+"""`build_model`: a torchvision network that returns (features, logits)."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from utils.errors import InputError
+
+from .networks import NETWORKS
+from .weights import load_backbone, load_classifier, read_state_dict
+
+_ALIASES = {"vgg-16": "VGGNet-16"}
+
+
+def network_name(name: str) -> str:
+    """The spelling of NETWORKS for a name in any case; `VGG-16` is VGGNet-16.
+
+    Raises:
+        InputError: for an unknown network.
+    """
+    known = {known.lower(): known for known in NETWORKS} | _ALIASES
+    if name.lower() not in known:
+        raise InputError(f"unknown model '{name}': choose from {', '.join(NETWORKS)}")
+    return known[name.lower()]
+
+
+def build_model(name: str, num_labels: int, pretrained: str | Path | None = None) -> nn.Module:
+    """The network called `name` (one of NETWORKS) with a new classifier: images (B, 3, H, W) -> (features, logits).
+
+    features (B, D) is the vector that enters the classifier, logits (B, num_labels). Where the classifier
+    is one linear layer and the backbone is pretrained, it starts at zero, so every score starts at exactly 0.5.
+
+    Args:
+        pretrained: None; "imagenet" for torchvision's ImageNet-1K weights (downloaded once); or a weight file.
+            What was taken from it is printed.
+    Raises:
+        InputError: for an unknown network, a weight file that does not fit, or no network to download with.
+    """
+    network = NETWORKS[network_name(name)]
+    model = network.replace_classifier(network.build(weights=None), num_labels)
+    if pretrained is None:
+        return model
+    if str(pretrained) == "imagenet":
+        tensors, source = _imagenet_weights(network.imagenet), f"ImageNet weights {network.imagenet}"
+    else:
+        tensors, source = read_state_dict(pretrained), str(pretrained)
+    print(load_backbone(model, tensors, network.classifier, source))
+    classifier = [m for name, m in model.named_modules()
+                  if f"{name}.".startswith(network.classifier) and isinstance(m, nn.Linear)]
+    if len(classifier) == 1:
+        nn.init.zeros_(classifier[0].weight)
+        nn.init.zeros_(classifier[0].bias)
+    return model
+
+
+def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise InputError(f"the ImageNet weights could not be downloaded ({error}): fetch {weights.url} where there is a "
+                         f"network and put it into {folder}, or give --pretrained_path FILE or --pretrained none") from error

@@ -1,0 +1,66 @@
+"""Command-line options that Train.py and Test.py share, and the checks of their values."""
+
+import argparse
+import os
+
+import torch
+
+from .errors import InputError
+
+
+def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive: bool = False):
+    """An argparse type: a number of `kind` from `minimum` (above it, where exclusive) to `maximum`."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
+        if not minimum <= value <= maximum or (exclusive and value == minimum):
+            bound = f"above {minimum:g}" if exclusive else f"at least {minimum:g}"
+            raise argparse.ArgumentTypeError(f"must be {bound}" + (f" and at most {maximum:g}" if maximum < float("inf") else "")
+                                             + f", not {text}")
+        return value
+
+    return parse
+
+
+def batch_size(text: str) -> int:
+    return number(int, 1)(text)
+
+
+def image_size(text: str) -> int:
+    # The networks shrink images by 32, and batch normalisation needs more than one pixel per image.
+    return number(int, 64)(text)
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """--device and --num_workers."""
+    parser.add_argument("--device", default="auto", metavar="D",
+                        help="auto takes CUDA where there is one; or cpu, cuda, cuda:1 (default: %(default)s)")
+    parser.add_argument("--num_workers", type=number(int, 0), metavar="N",
+                        help="processes that decode images; more when images/s stays below the network's pace, 0 to decode in "
+                             "the training process (default: up to 8 with CUDA; 0 without, where they would only take "
+                             "the cores from the network)")
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of `--device`.
+
+    Raises:
+        InputError: for a device that torch does not know or this machine does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def pick_num_workers(wanted: int | None, device: torch.device) -> int:
+    """`--num_workers`, or its default for this machine."""
+    default = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+    return default if wanted is None else wanted

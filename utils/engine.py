@@ -1,0 +1,70 @@
+"""One epoch of training, and prediction: the two loops of any classifier."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+# The progress bar reads the losses off the device this seldom: each reading makes the host wait.
+_SECONDS_BETWEEN_READINGS = 0.5
+
+
+def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimizer: torch.optim.Optimizer,
+                    normalize: Callable[[Tensor], Tensor], device: torch.device, title: str) -> dict[str, float]:
+    """Train over all batches once.
+
+    Args:
+        model: images (B, 3, H, W) -> (features, logits).
+        loader: batches of (uint8 images, labels (B, C)).
+        loss: (features, logits, labels) -> (total, parts).
+        normalize: uint8 images -> float images, on the device.
+        title: shown before the progress bar.
+    Returns:
+        "loss" and the loss's parts, means over the steps, and "images_per_second".
+    """
+    model.train()
+    sums: dict[str, Tensor] = {}
+    images_seen, start, last_reading = 0, time.perf_counter(), 0.0
+    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
+        for step, (images, labels) in enumerate(loader, start=1):
+            images = normalize(images.to(device, non_blocking=True))
+            labels = labels.to(device, non_blocking=True)
+            features, logits = model(images)
+            total, parts = loss(features, logits, labels)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+
+            for name, value in {"loss": total.detach(), **parts}.items():
+                sums[name] = sums[name] + value if name in sums else value
+            images_seen += len(images)
+            bar.update(len(images))
+            if time.perf_counter() - last_reading > _SECONDS_BETWEEN_READINGS:
+                bar.set_postfix({name: f"{value.item() / step:.3f}" for name, value in sums.items()}, refresh=False)
+                last_reading = time.perf_counter()
+        means = {name: value.item() / step for name, value in sums.items()}
+    return means | {"images_per_second": images_seen / (time.perf_counter() - start)}
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Tensor], device: torch.device,
+            title: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of all images, in the loader's order: (N, C) float32 each."""
+    model.eval()
+    scores, labels = [], []
+    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
+        for images, batch_labels in loader:
+            _, logits = model(normalize(images.to(device, non_blocking=True)))
+            scores.append(torch.sigmoid(logits.float()))
+            labels.append(batch_labels)
+            bar.update(len(images))
+    return torch.cat(scores).cpu().numpy(), torch.cat(labels).numpy()
+
+
+def learning_rate(epoch: int, max_epoch: int, lr: float) -> float:
+    """The recipe's schedule: x 0.1 from epoch 0.5 * max_epoch on (counted from 1, that one included), and x 0.5
+    more from 0.75 * max_epoch on."""
+    return lr * (0.1 if epoch >= 0.5 * max_epoch else 1) * (0.5 if epoch >= 0.75 * max_epoch else 1)

@@ -1,0 +1,31 @@
+"""Errors that are the input's fault: one clear sentence for the user, no traceback."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The message is one sentence: which file, and what to do."""
+
+    def __init__(self, message: str):
+        # A DataLoader worker re-raises with its whole traceback as the message: keep the sentence at its end.
+        super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
+
+
+def exit_cleanly(main: Callable[[], None]) -> None:
+    """Run a program's `main`. Exit code 2 and one sentence for unusable input, 130 for Ctrl-C."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(_say(f"error: {error}", code=2))
+    except OSError as error:  # a folder that cannot be written, a full disk
+        if error.filename is None and error.strerror is None:
+            raise
+        sys.exit(_say(f"error: {error.filename or 'the disk'}: {error.strerror}", code=2))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; finished epochs are kept in the run folder", code=130))
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"{sys.argv[0]}: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,139 @@
+"""Multilabel metrics at a threshold and of the ranking; scores (N, C) and labels (N, C) of 0 and 1, NumPy.
+
+A score above the threshold is a predicted label. A ratio 0/0 (precision of an image without predictions, say)
+counts 0, as in the reference implementation; `undefined_terms` counts how many images and labels that concerns.
+All figures but coverage are fractions.
+"""
+
+import numpy as np
+from sklearn.metrics import average_precision_score, coverage_error, label_ranking_loss
+
+# Labels with fewer positives have a precision and recall of a few possible values, and move macro figures.
+RARE = 5
+
+
+def multilabel_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+    """All figures of the table, as floats by name.
+
+    mAP                     mean over labels of average precision; labels without a positive are left out
+    OP, OR, OF1             overall (micro): over all N * C decisions
+    CP, CR, CF1             per label, then the mean over all C labels; CF1 is the harmonic mean of CP and CR
+    macro_F1                mean over labels of their F1
+    example_*               per image, then the mean over images
+    hamming_loss            share of wrong decisions
+    ranking_loss            share of (positive, negative) pairs of an image in the wrong order
+    coverage                how far down the ranking one goes, on average, to meet all positives (1 ... C)
+    one_error               share of images whose first label is not a positive
+    subset_accuracy         share of images with no wrong decision
+
+    Raises:
+        ValueError: for empty, unequally shaped or non-finite arrays.
+    """
+    scores, labels, predicted = _decisions(scores, labels, threshold)
+    per_label = per_label_metrics(scores, labels, threshold)
+    overall = _precision_recall(predicted.ravel(), labels.ravel(), axis=0)
+    example_precision, example_recall = _precision_recall(predicted, labels, axis=1)
+    first = labels[np.arange(len(labels)), scores.argmax(1)]
+    ranking_loss, coverage = _ranking_metrics(scores, labels)
+    metrics = {
+        "mAP": _mean_ap(per_label),
+        "OP": overall[0],
+        "OR": overall[1],
+        "OF1": f_score(*overall),
+        **macro_metrics(per_label),
+        "example_precision": example_precision.mean(),
+        "example_recall": example_recall.mean(),
+        "example_F1": f_score(example_precision, example_recall).mean(),
+        "example_F2": f_score(example_precision, example_recall, beta=2).mean(),
+        "hamming_loss": (predicted != labels).mean(),
+        "ranking_loss": ranking_loss,
+        "coverage": coverage,
+        "one_error": 1 - first.mean(),
+        "subset_accuracy": (predicted == labels).all(1).mean(),
+    }
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
+    """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, and support, its positives."""
+    scores, labels, predicted = _decisions(scores, labels, threshold)
+    precision, recall = _precision_recall(predicted, labels, axis=0)
+    ap = [average_precision_score(y, s) if y.any() else np.nan for y, s in zip(labels.T, scores.T)]
+    return {"AP": np.array(ap), "precision": precision, "recall": recall, "F1": f_score(precision, recall),
+            "support": labels.sum(0)}
+
+
+def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dict[str, float]:
+    """CP, CR, CF1, macro_F1 over the labels with at least `min_support` positives; NaN where there are none.
+
+    With min_support > 0 also mAP over the same labels.
+    """
+    kept = {name: values[per_label["support"] >= min_support] for name, values in per_label.items()}
+    if not len(kept["support"]):
+        return dict.fromkeys(("mAP", "CP", "CR", "CF1", "macro_F1"), np.nan)
+    precision, recall = kept["precision"].mean(), kept["recall"].mean()
+    macro = {"CP": precision, "CR": recall, "CF1": f_score(precision, recall), "macro_F1": kept["F1"].mean()}
+    if min_support:
+        macro = {"mAP": _mean_ap(kept), **macro}
+    return {name: float(value) for name, value in macro.items()}
+
+
+def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:
+    """How many ratios were 0/0 and counted 0: images and labels without predictions, and without positives."""
+    _, labels, predicted = _decisions(scores, labels, threshold)
+    return {"images_without_prediction": int((~predicted.any(1)).sum()),
+            "images_without_positive": int((~labels.any(1)).sum()),
+            "labels_without_prediction": int((~predicted.any(0)).sum()),
+            "labels_without_positive": int((~labels.any(0)).sum())}
+
+
+def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size: int = 64) -> dict[str, float]:
+    """"mean F1" and "mean F2" as the reference implementation's test script computes them.
+
+    They are not the means of the images' F1 and F2: the script takes the harmonic mean of a batch's *summed*
+    precisions and recalls, adds these up and divides by N. By concavity that is never below the true mean, and
+    it depends on the batch size; compare with numbers of that script only.
+    """
+    _, labels, predicted = _decisions(scores, labels, threshold=0.5)
+    precision, recall = _precision_recall(predicted, labels, axis=1)
+    starts = np.arange(0, len(labels), batch_size)
+    sums = np.add.reduceat(precision, starts), np.add.reduceat(recall, starts)
+    return {f"F{beta}": float(f_score(*sums, beta=beta).sum() / len(labels)) for beta in (1, 2)}
+
+
+def f_score(precision, recall, beta: float = 1):
+    """F_beta of precision and recall (numbers or arrays); 0 where both are 0."""
+    return _ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
+
+
+def _decisions(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
+        raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores hold NaN or infinity")
+    return scores, labels.astype(bool), scores > threshold
+
+
+def _precision_recall(predicted: np.ndarray, labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    hits = (predicted & labels).sum(axis)
+    return _ratio(hits, predicted.sum(axis)), _ratio(hits, labels.sum(axis))
+
+
+def _ratio(numerator, denominator):
+    numerator, denominator = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+
+
+def _mean_ap(per_label: dict[str, np.ndarray]) -> float:
+    ap = per_label["AP"][~np.isnan(per_label["AP"])]
+    return float(ap.mean()) if len(ap) else np.nan
+
+
+def _ranking_metrics(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    # scikit-learn takes one column for a binary problem: a second label, never present and ranked last,
+    # changes neither figure.
+    if labels.shape[1] == 1:
+        labels = np.hstack([labels, np.zeros_like(labels)])
+        scores = np.hstack([scores, np.full_like(scores, scores.min() - 1)])
+    return label_ranking_loss(labels, scores), coverage_error(labels, scores)

@@ -1,0 +1,72 @@
+"""A run's folder: what was run (args.json) and what came out of each epoch (log.csv)."""
+
+import csv
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import sklearn
+import torch
+import torchvision
+
+from .errors import InputError
+
+
+def create_run_folder(work_dir: str | Path, name: str) -> Path:
+    """Make <work_dir>/<name>_<time>/.
+
+    Raises:
+        InputError: where it cannot be made.
+    """
+    stem = Path(work_dir) / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
+        folder = stem.with_name(stem.name + suffix)
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run started in the same second
+            continue
+        except OSError as error:
+            raise InputError(f"the run folder {folder} cannot be made ({error.strerror}); choose another --work-dir") from error
+    raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
+
+
+def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None:
+    """Write args.json: the options, the command, package versions, the device and the git commit."""
+    about = {
+        "args": args,
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "torchvision": torchvision.__version__, "numpy": np.__version__, "pillow": PIL.__version__,
+                     "scikit-learn": sklearn.__version__},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda"
+        else f"{device.type} ({torch.get_num_threads()} threads, {platform.machine()})",
+        "git_commit": _git_commit(),
+    }
+    (folder / "args.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def append_log(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a csv file; the first one writes the header."""
+    is_new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+
+
+def _git_commit() -> str | None:
+    """The commit of this code; "-dirty" says that files differ from it. None outside a git checkout."""
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=Path(__file__).parent,
+                             capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return git.stdout.strip()
