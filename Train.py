@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> Path:
     val_loader = build_loader(data.splits["val"], eval_transform(args.image_size), args.val_batch_size, workers)
 
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
-    model = build_model(args.model, len(data.label_names), pretrained).to(device)
+    model = build_model(args.model, len(data.label_names), pretrained).to(device, memory_format=torch.channels_last)
     loss = build_loss(args.loss, **loss_options(args))
     normalize = Normalize().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)

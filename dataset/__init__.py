@@ -69,6 +69,9 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
         images = {part: read_image_list(path, [root]) for part, path in lists.items()}
     else:
         images, table = _official_split(LAYOUTS[name], root, label_path)
+    for part, paths in images.items():
+        if not paths:
+            raise InputError(f"{name} has no {part} images below {root}; unpack the images again")
     splits = {part: Split(paths, table.labels_of(paths)) for part, paths in images.items()}
     if "train" in splits and "val" not in splits:
         splits |= _carve_validation(splits["train"], seed)

@@ -29,6 +29,12 @@ def in_full_precision(loss):
     return wrapper
 
 
+def check_same_shape(scores: Tensor, labels: Tensor) -> None:
+    """Raise ValueError unless both are (B, C): broadcasting one column would be silently wrong."""
+    if scores.shape != labels.shape:
+        raise ValueError(f"scores and labels must have as many labels: {tuple(scores.shape)} and {tuple(labels.shape)}")
+
+
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
     """1 - nDCG of every list, with soft ranks.
 

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from .approx_ndcg import in_full_precision
+from .approx_ndcg import check_same_shape, in_full_precision
 
 
 class _BaselineLoss(nn.Module):
     name: str
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        check_same_shape(logits, labels)
         total = in_full_precision(self.entries)(logits, labels).mean()
         return total, {self.name: total.detach()}
 

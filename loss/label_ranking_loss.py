@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .approx_ndcg import approx_ndcg_loss, in_full_precision
+from .approx_ndcg import approx_ndcg_loss, check_same_shape, in_full_precision
 
 
 @in_full_precision
@@ -40,6 +40,7 @@ def with_neutral_items(scores: Tensor, labels: Tensor, number: int, reach: float
     Returns:
         scores and relevances (2 positive, 1 neutral, 0 negative), (L, N + number) each.
     """
+    check_same_shape(scores, labels)
     neutral = torch.linspace(0.5 - reach, 0.5 + reach, number, device=scores.device, dtype=scores.dtype)
     neutral = neutral.expand(len(scores), number)
     return torch.cat([scores, neutral], 1), torch.cat([2 * labels, torch.ones_like(neutral)], 1)

@@ -1,6 +1,8 @@
 """`build_model`: a torchvision network that returns (features, logits)."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from torch import nn
 from utils.errors import InputError
 
 from .networks import NETWORKS
-from .weights import load_backbone, load_classifier, read_state_dict
+from .weights import load_backbone, load_classifier, read_weight_file, state_dict_of
 
 _ALIASES = {"vgg-16": "VGGNet-16"}
 
@@ -44,7 +46,7 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
     if str(pretrained) == "imagenet":
         tensors, source = _imagenet_weights(network.imagenet), f"ImageNet weights {network.imagenet}"
     else:
-        tensors, source = read_state_dict(pretrained), str(pretrained)
+        tensors, source = state_dict_of(read_weight_file(pretrained), str(pretrained)), str(pretrained)
     print(load_backbone(model, tensors, network.classifier, source))
     classifier = [m for name, m in model.named_modules()
                   if f"{name}.".startswith(network.classifier) and isinstance(m, nn.Linear)]
@@ -54,10 +56,40 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
     return model
 
 
+def load_trained(path: str | Path, name: str | None = None,
+                 num_labels: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a trained classifier from a file alone.
+
+    Args:
+        path: a checkpoint of Train.py, which knows its network and labels; or a bare state dict, for which
+            `name` and `num_labels` must be given.
+    Returns:
+        The model, and the checkpoint's other entries: "label_names", "image_size", "mean", "std", "epoch", "args";
+        an empty dict for a bare state dict.
+    Raises:
+        InputError: for a file that is unreadable, incomplete or of another network.
+    """
+    content, source = read_weight_file(path), str(path)
+    tensors = state_dict_of(content, source)
+    if "label_names" in content:
+        missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
+        if missing:
+            raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
+        about = content
+        name, num_labels = content["model"], len(content["label_names"])
+    elif name is None or num_labels is None:
+        raise InputError(f"{source} is a bare state dict, which does not know its network: give --model and --label_num")
+    else:
+        about = {}
+    model = build_model(name, num_labels)
+    load_classifier(model, tensors, source)
+    return model, about
+
+
 def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
     try:
         return weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise InputError(f"the ImageNet weights could not be downloaded ({error}): fetch {weights.url} where there is a "
+        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): fetch {weights.url} where there is a "
                          f"network and put it into {folder}, or give --pretrained_path FILE or --pretrained none") from error

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,11 @@ from utils.errors import InputError
 REQUIRED_SHARE = 0.9
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weight file by name, on the CPU; loading it runs no code from the file.
-
-    Accepts a bare state dict, or a dict that holds one as `state_dict` or `model`; prefixes `module.`, which
-    DataParallel adds, are taken off.
+def read_weight_file(path: str | Path) -> dict[str, Any]:
+    """The content of a PyTorch file, on the CPU; loading it runs no code from the file.
 
     Raises:
-        InputError: for a file that is missing, unreadable or holds no tensors.
+        InputError: for a file that is missing, unreadable or holds no dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -27,15 +25,28 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a readable PyTorch weight file; download or copy it again "
-                         f"({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a readable PyTorch weight file ({reason}); download or copy it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")
+    return content
+
+
+def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The tensors by name of a weight file's content: a state dict, or a dict that holds one as `state_dict` or
+    `model`. Prefixes `module.`, which DataParallel adds, are taken off.
+
+    Args:
+        source: the file's name, for messages.
+    Raises:
+        InputError: where there are no tensors.
+    """
     for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
+        if isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {name.removeprefix("module."): value for name, value in content.items()
-               if isinstance(value, Tensor)} if isinstance(content, dict) else {}
+    tensors = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"{path} holds no weights: a state dict, or a dict with 'state_dict' or 'model', is wanted")
+        raise InputError(f"{source} holds no weights: a state dict, or a dict with 'state_dict' or 'model', is wanted")
     return tensors
 
 

@@ -1,0 +1,67 @@
+"""Shared pieces: the shared folder with reference vectors, where there is one, and miniature data sets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+NAMES = ["airplane", "bare-soil", "grass", "water"]
+
+
+def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
+    """reference/<name>.npz as {case: {key: array}}; skips the test where the file is absent."""
+    path = SHARED / "reference" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not part of the project")
+    cases: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path) as file:
+        for key in file.files:
+            case, entry = key.split("/")
+            cases.setdefault(case, {})[entry] = file[key]
+    return cases
+
+
+def write_image(path: Path, seed: int, size: tuple[int, int] = (72, 64)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+
+
+def random_labels(number: int, seed: int = 0) -> np.ndarray:
+    labels = np.random.default_rng(seed).integers(0, 2, (number, len(NAMES)))
+    labels[:, 2] |= labels.sum(1) == 0  # no image without a label
+    return labels
+
+
+def write_table(path: Path, keys: list[str], labels: np.ndarray, delimiter: str = ",", newline: str = "\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [["IMAGE\\LABEL", *NAMES], *([key, *map(str, row)] for key, row in zip(keys, labels))]
+    path.write_bytes("".join(delimiter.join(row) + newline for row in rows).encode())
+
+
+@pytest.fixture
+def ucm(tmp_path) -> Path:
+    """A data root with UCM_Multilabel as its distributor ships it (tabs, CRLF, .tif): 24 train and 6 test images."""
+    root = tmp_path / "data" / "UCM_Multilabel"
+    keys = [f"{scene}{number:02d}" for scene in ("airplane", "river", "forest") for number in [*range(8), 80, 99]]
+    for seed, key in enumerate(keys):
+        write_image(root / "UCMerced_LandUse" / "Images" / key[:-2] / f"{key}.tif", seed)
+    write_table(root / "multilabels" / "LandUse_Multilabeled.txt", keys, random_labels(len(keys)), "\t", "\r\n")
+    return root.parent
+
+
+@pytest.fixture
+def aid(tmp_path) -> Path:
+    """A data root with AID_Multilabel as its distributor ships it (commas, .jpg): 20 train and 6 test images."""
+    root = tmp_path / "data" / "AID_Multilabel"
+    keys = {}
+    for folder, numbers in (("images_tr", range(1, 11)), ("images_test", range(81, 84))):
+        for scene in ("Airport", "Pond"):
+            for number in numbers:
+                key = f"{scene.lower()}_{number}"
+                keys[key] = root / folder / scene / f"{key}.jpg"
+    for seed, path in enumerate(keys.values()):
+        write_image(path, seed)
+    write_table(root / "multilabel.csv", list(keys), random_labels(len(keys)))
+    return root.parent

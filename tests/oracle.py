@@ -1,0 +1,54 @@
+"""The three losses once more, written from the formulas with plain loops over numbers: slow, and hard to get wrong."""
+
+import math
+
+import torch
+
+
+def _list_loss(scores, relevances, alpha):
+    dcg = idcg = 0.0
+    for i, (score, relevance) in enumerate(zip(scores, relevances)):
+        rank = 1.0
+        for j, other in enumerate(scores):
+            if j != i:
+                rank = rank + torch.sigmoid(alpha * (other - score))
+        dcg = dcg + (2**relevance - 1) / torch.log2(torch.as_tensor(rank + 1))
+    for position, relevance in enumerate(sorted(relevances, reverse=True), start=1):
+        idcg += (2**relevance - 1) / math.log2(position + 1)
+    return None if idcg == 0 else 1 - dcg / idcg
+
+
+def feature_ranking_loss(features, labels, alpha=10.0):
+    total = features.sum() * 0
+    sets = [{c for c, present in enumerate(row) if present} for row in labels.tolist()]
+    for b in range(len(features)):
+        others = [i for i in range(len(features)) if i != b]
+        scores = [-(((features[b] - features[i]) ** 2).sum()).sqrt() for i in others]
+        relevances = [len(sets[b] & sets[i]) / len(sets[b] | sets[i]) if sets[b] | sets[i] else 0.0 for i in others]
+        loss = _list_loss(scores, relevances, alpha)
+        total = total + (0 if loss is None else loss)
+    return total
+
+
+def _neutral(number, reach, like):
+    step = 2 * reach / (number - 1) if number > 1 else 0.0
+    return [torch.tensor(0.5 - reach + k * step, dtype=like.dtype) for k in range(number)]
+
+
+def label_ranking_loss(scores, labels, number_label=4, range_label=0.1, alpha=100.0):
+    total = scores.sum() * 0
+    for row, present in zip(scores, labels.tolist()):
+        positives = sum(present)
+        if positives:
+            items = [*row, *_neutral(number_label, range_label, scores)]
+            total = total + _list_loss(items, [2.0 * y for y in present] + [1.0] * number_label, alpha) / positives
+    return total
+
+
+def sample_ranking_loss(scores, labels, number_sample=16, range_sample=0.1, alpha=100.0):
+    total = scores.sum() * 0
+    for column, present in zip(scores.T, labels.T.tolist()):
+        items = [*column, *_neutral(number_sample, range_sample, scores)]
+        loss = _list_loss(items, [2.0 * y for y in present] + [1.0] * number_sample, alpha)
+        total = total + (0 if loss is None else loss)
+    return total

@@ -1,0 +1,212 @@
+"""The ranking losses against the reference vectors, the loop-written oracle, the exact nDCG and finite differences."""
+
+import numpy as np
+import oracle
+import pytest
+import sklearn.metrics
+import torch
+
+import loss
+from conftest import reference
+from loss import (R4CLoss, approx_ndcg_loss, build_loss, exact_ndcg_loss, feature_ranking_loss, label_ranking_loss,
+                  sample_ranking_loss)
+
+RANKING_LOSSES = [feature_ranking_loss, label_ranking_loss, sample_ranking_loss]
+
+
+def batch(size, num_labels, dim=6, seed=0, share=0.35, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(size, num_labels, generator=generator) < share).to(dtype)
+    # Scores near 0.5 and features near each other: where the sigmoids are not saturated.
+    logits = 0.3 * torch.randn(size, num_labels, generator=generator, dtype=dtype)
+    features = 0.2 * torch.randn(size, dim, generator=generator, dtype=dtype)
+    return features, logits, labels
+
+
+def outputs_for(function, features, logits):
+    return (features if function is feature_ranking_loss else torch.sigmoid(logits)).detach().requires_grad_()
+
+
+def relative_error(ours, theirs):
+    ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
+    return float((ours - theirs).norm() / theirs.norm()) if theirs.norm() else float(ours.norm())
+
+
+def test_reference_vectors():
+    for case, ref in reference("losses").items():
+        options = {name: ref[name].item() for name in
+                   ("number_sample", "number_label", "range_sample", "range_label", "lambdas")}
+        features, logits = (torch.from_numpy(ref[name]).requires_grad_() for name in ("features", "logits"))
+        labels = torch.from_numpy(ref["labels"])
+        total, parts = R4CLoss(**options)(features, logits, labels)
+        assert relative_error(total.detach(), ref["total_loss"]) < 1e-4, case
+        for name, part in parts.items():
+            assert relative_error(part, ref[f"{name}_loss"]) < 1e-4, (case, name)
+
+        scores = torch.sigmoid(logits)
+        gradients = {
+            "d_feature_loss_d_features": (feature_ranking_loss(features, labels), features),
+            "d_label_loss_d_logits": (label_ranking_loss(scores, labels, options["number_label"],
+                                                         options["range_label"]), logits),
+            "d_sample_loss_d_logits": (sample_ranking_loss(scores, labels, options["number_sample"],
+                                                           options["range_sample"]), logits),
+        }
+        for name, (value, variable) in gradients.items():
+            gradient = torch.autograd.grad(value, variable, retain_graph=True)[0]
+            assert relative_error(gradient, ref[name]) < 1e-4, (case, name)
+
+
+@pytest.mark.parametrize("size, num_labels", [(1, 1), (1, 5), (2, 1), (2, 5), (3, 4), (7, 3), (12, 17)])
+@pytest.mark.parametrize("function", RANKING_LOSSES)
+def test_oracle(function, size, num_labels):
+    for seed in range(3):
+        features, logits, labels = batch(size, num_labels, seed=seed)
+        ours, theirs = outputs_for(function, features, logits), outputs_for(function, features, logits)
+        value = function(ours, labels)
+        expected = getattr(oracle, function.__name__)(theirs, labels)
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+        value.backward()
+        expected.backward()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("number, reach", [(0, 0.1), (1, 0.1), (3, 0.0), (8, 0.3)])
+@pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
+def test_oracle_neutral_items(function, number, reach):
+    _, logits, labels = batch(6, 5)
+    scores = torch.sigmoid(logits)
+    torch.testing.assert_close(function(scores, labels, number, reach),
+                               getattr(oracle, function.__name__)(scores, labels, number, reach))
+
+
+@pytest.mark.parametrize("function", RANKING_LOSSES)
+def test_gradcheck(function):
+    features, logits, labels = batch(5, 4)
+    labels[1] = 0  # an image without a label
+    labels[:, 2] = 0  # a label without an image
+    assert torch.autograd.gradcheck(lambda x: function(x, labels), outputs_for(function, features, logits))
+
+
+def test_exact_ndcg_is_scikit_learns_and_the_limit():
+    rng = np.random.default_rng(0)
+    scores, relevance = rng.random((20, 9)), rng.integers(0, 3, (20, 9))
+    # scikit-learn's gain is the relevance itself: give it 2^r - 1.
+    expected = [1 - sklearn.metrics.ndcg_score([2.0**r - 1], [s]) for r, s in zip(relevance, scores)]
+    scores, relevance = torch.from_numpy(scores), torch.from_numpy(relevance).double()
+    exact = exact_ndcg_loss(scores, relevance)
+    np.testing.assert_allclose(exact, expected, atol=1e-12)
+    errors = [(approx_ndcg_loss(scores, relevance, alpha) - exact).abs().max() for alpha in (10, 100, 1e3, 1e6)]
+    assert errors == sorted(errors, reverse=True) and errors[0] > 1e-2 and errors[-1] < 1e-6
+
+
+@pytest.mark.parametrize("features, logits, labels", [
+    (torch.randn(1, 4), torch.randn(1, 3), torch.tensor([[1, 0, 1]])),  # one image
+    (torch.randn(2, 4), torch.randn(2, 3), torch.tensor([[1, 0, 1], [0, 1, 0]])),  # two, nothing in common
+    (torch.randn(4, 4), torch.randn(4, 3), torch.zeros(4, 3)),  # no label anywhere
+    (torch.randn(4, 4), torch.randn(4, 3), torch.ones(4, 3)),  # every label everywhere
+    (torch.ones(4, 4), torch.zeros(4, 3), torch.eye(4)[:, :3]),  # identical features and scores
+    (torch.randn(4, 4), torch.randn(4, 1), torch.tensor([[1], [0], [1], [0]])),  # one label only
+    (1e4 * torch.randn(4, 4), 1e4 * torch.randn(4, 3), torch.eye(4)[:, :3]),  # saturated
+])
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_degenerate_batches_are_finite(name, features, logits, labels):
+    features, logits = features.clone().requires_grad_(), logits.clone().requires_grad_()
+    total, parts = build_loss(name)(features, logits, labels)
+    gradients = torch.autograd.grad(total, [features, logits], allow_unused=True)
+    for value in (total, *parts.values(), *(g for g in gradients if g is not None)):
+        assert value.isfinite().all()
+
+
+def test_degenerate_values():
+    features, logits, labels = batch(4, 3)
+    assert feature_ranking_loss(features[:1], labels[:1]) == 0
+    assert feature_ranking_loss(features, torch.zeros_like(labels)) == 0  # nobody is relevant to anybody
+    scores = torch.sigmoid(logits)
+    assert label_ranking_loss(scores, torch.zeros_like(labels)) == 0
+    assert sample_ranking_loss(scores, torch.zeros_like(labels)) > 0  # neutrals belong above negatives
+    low = torch.full_like(scores, 0.01)
+    assert sample_ranking_loss(low, torch.zeros_like(labels), alpha=1e4) < 1e-6
+    # An image without a label leaves the others' L2R-label as it is.
+    labels[0], labels[1:, 0] = 0, 1
+    assert label_ranking_loss(scores, labels) == label_ranking_loss(scores[1:], labels[1:])
+
+
+def test_reductions_are_sums():
+    """L2R-sample of a batch is the sum over its labels; L2R-label is the sum over its images."""
+    _, logits, labels = batch(6, 4)
+    scores = torch.sigmoid(logits)
+    torch.testing.assert_close(sample_ranking_loss(scores, labels),
+                               sum(sample_ranking_loss(scores[:, [c]], labels[:, [c]]) for c in range(4)))
+    torch.testing.assert_close(label_ranking_loss(scores, labels),
+                               sum(label_ranking_loss(scores[[b]], labels[[b]]) for b in range(6)))
+
+
+def test_r4c_loss_puts_the_parts_together():
+    features, logits, labels = batch(6, 4)
+    total, parts = R4CLoss(number_sample=5, number_label=3, range_sample=0.2, range_label=0.3, lambdas=0.7)(
+        features, logits, labels)
+    scores = torch.sigmoid(logits)
+    assert parts["feature"] == feature_ranking_loss(features, labels)
+    assert parts["label"] == label_ranking_loss(scores, labels, 3, 0.3)
+    assert parts["sample"] == sample_ranking_loss(scores, labels, 5, 0.2)
+    torch.testing.assert_close(total, parts["feature"] + 0.7 * (parts["label"] + parts["sample"]))
+
+
+def test_good_scores_and_features_cost_less():
+    labels = torch.eye(3).repeat(4, 1)
+    together, apart = 5 * labels, torch.arange(36.0).reshape(12, 3)
+    _, good = R4CLoss()(together, 4 * (2 * labels - 1), labels)
+    _, bad = R4CLoss()(apart, -4 * (2 * labels - 1), labels)
+    assert all(3 * good[part] < bad[part] for part in good), (good, bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_full_precision_under_autocast(name, dtype):
+    features, logits, labels = batch(8, 17, dim=64, dtype=torch.float32)
+    low_features, low_logits = features.to(dtype), logits.to(dtype)
+    expected, _ = build_loss(name)(low_features.float(), low_logits.float(), labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = build_loss(name)(low_features, low_logits, labels)
+    assert total.dtype == torch.float32 and total == expected
+
+
+def test_baselines_are_the_published_formulas():
+    _, logits, labels = batch(5, 4)
+    p, y = torch.sigmoid(logits), labels
+    p_shifted = (p - 0.05).clamp(min=0)
+    expected = {
+        "bce": -(y * p.log() + (1 - y) * (1 - p).log()),
+        "focal": -(0.25 * y * (1 - p) ** 2 * p.log() + 0.75 * (1 - y) * p**2 * (1 - p).log()),
+        "asl": -(y * (1 - p) * p.log() + (1 - y) * p_shifted**4 * (1 - p_shifted).log()),
+    }
+    for name, entries in expected.items():
+        total, parts = build_loss(name)(None, logits, labels)
+        torch.testing.assert_close(total, entries.mean())
+        assert parts.keys() == {name} and not parts[name].requires_grad
+    plain, _ = build_loss("focal", gamma=0.0, alpha=-1)(None, logits, labels)
+    unshifted, _ = build_loss("asl", gamma_neg=0.0, gamma_pos=0.0, clip=0.0)(None, logits, labels)
+    torch.testing.assert_close(plain, expected["bce"].mean())
+    torch.testing.assert_close(unshifted, expected["bce"].mean())
+
+
+@pytest.mark.parametrize("name", ["bce", "focal", "asl"])
+def test_baseline_gradients(name):
+    _, logits, labels = batch(3, 4)
+    assert torch.autograd.gradcheck(lambda x: build_loss(name)(None, x, labels)[0], logits.requires_grad_())
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="choose from r4c, bce"):
+        build_loss("hinge")
+    with pytest.raises(ValueError, match="gamma must be"):
+        build_loss("asl", gamma_neg=0.5)
+    for function in RANKING_LOSSES:
+        with pytest.raises(ValueError, match="two matrices"):
+            function(torch.rand(4, 3), torch.zeros(5, 3))
+    for function in RANKING_LOSSES[1:]:
+        with pytest.raises(ValueError, match="as many labels"):
+            function(torch.rand(4, 3), torch.zeros(4, 1))
+    for name in loss.LOSSES:
+        with pytest.raises(ValueError, match="as many labels"):
+            build_loss(name)(torch.rand(4, 6), torch.rand(4, 3), torch.zeros(4, 1))

@@ -1,0 +1,131 @@
+"""Metrics against scikit-learn, the reference script's vectors, and loops written from the definitions."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from conftest import reference
+from utils.metrics import (macro_metrics, multilabel_metrics, official_script_f_scores, per_label_metrics,
+                           undefined_terms)
+from utils.report import evaluate, format_report, write_report
+
+
+def example(seed=0, number=40, num_labels=6):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, (number, num_labels))
+    labels[:, 0] = 0  # a label without a positive
+    labels[0] = 0  # an image without a label
+    scores = (0.3 * labels + 0.7 * rng.random(labels.shape)).astype(np.float32)
+    scores[1] = 0.2  # an image without a prediction
+    return scores, labels
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_scikit_learn(seed):
+    scores, labels = example(seed)
+    predicted = scores > 0.5
+    m = multilabel_metrics(scores, labels)
+    options = {"zero_division": 0}
+    macro = sk.precision_recall_fscore_support(labels, predicted, average="macro", **options)
+    micro = sk.precision_recall_fscore_support(labels, predicted, average="micro", **options)
+    images = sk.precision_recall_fscore_support(labels, predicted, average="samples", **options)
+    expected = {
+        "mAP": sk.average_precision_score(labels[:, 1:], scores[:, 1:], average="macro"),
+        "OP": micro[0], "OR": micro[1], "OF1": micro[2],
+        "CP": macro[0], "CR": macro[1], "CF1": 2 * macro[0] * macro[1] / (macro[0] + macro[1]), "macro_F1": macro[2],
+        "example_precision": images[0], "example_recall": images[1], "example_F1": images[2],
+        "example_F2": sk.fbeta_score(labels, predicted, beta=2, average="samples", **options),
+        "hamming_loss": sk.hamming_loss(labels, predicted),
+        "ranking_loss": sk.label_ranking_loss(labels, scores),
+        "coverage": sk.coverage_error(labels, scores),
+        "one_error": np.mean([not labels[i, scores[i].argmax()] for i in range(len(labels))]),
+        "subset_accuracy": sk.accuracy_score(labels, predicted),
+    }
+    assert m.keys() == expected.keys()
+    for name, value in expected.items():
+        assert m[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_reference_vectors():
+    for case, ref in reference("metrics").items():
+        scores, labels = 1 / (1 + np.exp(-ref["logits"])), ref["labels"]
+        m = multilabel_metrics(scores, labels)
+        script = official_script_f_scores(scores, labels, int(ref["batch_size"]))
+        for ours, theirs in [(script["F1"], "official_F1"), (script["F2"], "official_F2"),
+                             (m["OF1"], "validation_micro_f1"),
+                             (m["example_precision"], "official_precision_example"),
+                             (m["example_recall"], "official_recall_example"),
+                             (m["CP"], "official_precision_label"), (m["CR"], "official_recall_lable")]:
+            assert ours == pytest.approx(ref[theirs].item(), abs=1e-5), (case, theirs)
+
+
+def test_official_script_is_above_the_true_mean_and_depends_on_the_batch():
+    scores, labels = example(number=150)
+    m = multilabel_metrics(scores, labels)
+    one, large = (official_script_f_scores(scores, labels, size) for size in (1, 64))
+    assert one["F1"] == pytest.approx(m["example_F1"]) and one["F2"] == pytest.approx(m["example_F2"])
+    assert large["F1"] > one["F1"] and large["F2"] > one["F2"]
+
+
+def test_threshold_is_exclusive():
+    scores, labels = np.array([[0.5, 0.500001]]), np.array([[1, 1]])
+    assert multilabel_metrics(scores, labels)["OR"] == 0.5
+    assert multilabel_metrics(scores, labels, threshold=0.4)["OR"] == 1
+
+
+def test_nothing_predicted_and_nothing_present():
+    m = multilabel_metrics(np.full((3, 2), 0.1), np.ones((3, 2)))
+    assert m["OP"] == m["OF1"] == m["CF1"] == m["example_F1"] == 0 and m["mAP"] == 1
+    m = multilabel_metrics(np.full((3, 2), 0.9), np.zeros((3, 2)))
+    assert np.isnan(m["mAP"]) and m["OR"] == 0 and m["ranking_loss"] == 0 and m["one_error"] == 1
+    assert undefined_terms(np.full((3, 2), 0.1), np.eye(3, 2)) == {
+        "images_without_prediction": 3, "images_without_positive": 1,
+        "labels_without_prediction": 2, "labels_without_positive": 0}
+
+
+def test_one_label_and_one_image():
+    m = multilabel_metrics(np.array([[0.9], [0.2], [0.7]]), np.array([[1], [1], [0]]))
+    assert m["ranking_loss"] == 0 and m["coverage"] == pytest.approx(2 / 3) and m["OF1"] == pytest.approx(0.5)
+    m = multilabel_metrics(np.array([[0.9, 0.1, 0.6]]), np.array([[1, 0, 0]]))
+    assert m["OP"] == 0.5 and m["coverage"] == 1
+
+
+def test_rare_labels_are_left_out_by_support():
+    labels = np.zeros((10, 3), int)
+    labels[:5, 0] = labels[:4, 1] = 1
+    scores = np.where(labels == 1, 0.9, 0.1)
+    scores[:, 1] = 1 - scores[:, 1]
+    macro = macro_metrics(per_label_metrics(scores, labels), min_support=5)
+    assert macro == {"mAP": 1.0, "CP": 1.0, "CR": 1.0, "CF1": 1.0, "macro_F1": 1.0}
+    assert all(np.isnan(value) for value in macro_metrics(per_label_metrics(scores, labels), 6).values())
+
+
+@pytest.mark.parametrize("scores, labels", [
+    (np.zeros((0, 3)), np.zeros((0, 3))), (np.zeros((2, 3)), np.zeros((2, 2))), (np.zeros(3), np.zeros(3)),
+    (np.array([[np.nan, 0.1]]), np.zeros((1, 2)))])
+def test_unusable_arrays(scores, labels):
+    with pytest.raises(ValueError):
+        multilabel_metrics(scores, labels)
+
+
+def test_report_files_hold_the_same_figures(tmp_path):
+    scores, labels = example()
+    names = [f"label, {i}" for i in range(6)]
+    report = evaluate(scores, labels, names)
+    write_report(tmp_path, report, [tmp_path / f"{i}.png" for i in range(40)], scores, labels)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == report
+    assert report["per_label"]["label, 0"]["AP"] is None and report["labels_without_positives"] == ["label, 0"]
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    read_scores = np.array([[float(row[f"score {name}"]) for name in names] for row in rows], dtype=np.float32)
+    read_labels = np.array([[int(row[f"label {name}"]) for name in names] for row in rows])
+    assert multilabel_metrics(read_scores, read_labels) == report["metrics"]
+    with open(tmp_path / "per_label.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == names and int(rows[1]["support"]) == labels[:, 1].sum()
+    table = format_report(report)
+    assert f"{100 * report['metrics']['mAP']:.2f}" in table and "label, 0" in table and "nan" not in table
+    assert f"{(scores <= 0.5).all(1).sum()} images without prediction" in table

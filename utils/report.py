@@ -1,0 +1,91 @@
+"""The evaluation of a checkpoint: one table on the screen; metrics.json, per_label.csv and scores.csv on the disk."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .metrics import (RARE, macro_metrics, multilabel_metrics, official_script_f_scores, per_label_metrics,
+                      undefined_terms)
+
+_TITLES = {
+    "mAP": "mAP", "OP": "overall precision (OP)", "OR": "overall recall (OR)", "OF1": "overall = micro F1 (OF1)",
+    "CP": "per-label precision (CP)", "CR": "per-label recall (CR)", "CF1": "harmonic mean of CP, CR (CF1)",
+    "macro_F1": "macro F1", "example_precision": "example precision", "example_recall": "example recall",
+    "example_F1": "example F1", "example_F2": "example F2", "hamming_loss": "Hamming loss",
+    "ranking_loss": "ranking loss", "coverage": "coverage (labels)", "one_error": "one-error",
+    "subset_accuracy": "subset accuracy",
+}
+
+
+def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """All figures of a test: (N, C) scores and labels, C label names -> a dict that json can write.
+
+    Figures that are not defined (the AP of a label without positives) are None.
+    """
+    per_label = per_label_metrics(scores, labels)
+    support = per_label["support"]
+    return {
+        "images": len(labels),
+        "metrics": _plain(multilabel_metrics(scores, labels)),
+        "without_rare_labels": {"min_support": RARE, "left_out": [n for n, s in zip(names, support) if s < RARE],
+                                **_plain(macro_metrics(per_label, RARE))},
+        "reference_script": {"batch_size": 64, **official_script_f_scores(scores, labels, 64)},
+        "labels_without_positives": [n for n, s in zip(names, support) if s == 0],
+        "undefined_counted_0": undefined_terms(scores, labels),
+        "per_label": {name: _plain({figure: values[i].item() for figure, values in per_label.items()})
+                      for i, name in enumerate(names)},
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The table of `evaluate`'s figures for the screen: percent with two decimals."""
+    rare, per_label = report["without_rare_labels"], report["per_label"]
+    kept = len(per_label) - len(rare["left_out"])
+    lines = [f"{'':32}{'all labels':>12}{f'{kept} labels with {RARE}+ positives':>34}"]
+    for name, value in report["metrics"].items():
+        text = f"{value:.2f}" if name == "coverage" else _percent(value)
+        lines.append(f"{_TITLES[name]:32}{text:>12}" + (f"{_percent(rare[name]):>34}" if name in rare else ""))
+    script = report["reference_script"]
+    lines.append(f"{'reference script F1, F2':32}{_percent(script['F1']):>12}{_percent(script['F2']):>8}"
+                 "   (its formula; comparable with numbers of that script only)")
+    lines += ["", f"{'label':20}{'AP':>8}{'P':>8}{'R':>8}{'F1':>8}{'support':>9}"]
+    for name, row in per_label.items():
+        figures = "".join(f"{_percent(row[figure]):>8}" for figure in ("AP", "precision", "recall", "F1"))
+        lines.append(f"{name:20}{figures}{row['support']:>9}")
+    lines.append("")
+    if report["labels_without_positives"]:
+        lines.append(f"left out of mAP, for they have no positive: {', '.join(report['labels_without_positives'])}")
+    undefined = [f"{count} {name.replace('_', ' ')}" for name, count in report["undefined_counted_0"].items() if count]
+    if undefined:
+        lines.append(f"ratios 0/0 counted 0: {', '.join(undefined)}")
+    return "\n".join(lines).rstrip()
+
+
+def write_report(folder: Path, report: dict[str, Any], images: list[Path], scores: np.ndarray,
+                 labels: np.ndarray) -> None:
+    """Write metrics.json, per_label.csv and scores.csv (image, its scores, its labels) into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    names = list(report["per_label"])
+    with open(folder / "per_label.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["label", "AP", "precision", "recall", "F1", "support"])
+        writer.writeheader()
+        writer.writerows({"label": name, **row} for name, row in report["per_label"].items())
+    with open(folder / "scores.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)])
+        for image, image_scores, image_labels in zip(images, scores, labels):
+            # Nine digits give back the same float32: every figure can be computed again from this file.
+            writer.writerow([image, *(f"{score:.9g}" for score in image_scores), *(f"{label:.0f}" for label in image_labels)])
+
+
+def _plain(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
