@@ -85,15 +85,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def loss_options(args: argparse.Namespace) -> dict[str, float]:
-    """The options of `--loss`, as its class names them."""
-    return {
+def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
+    """`--loss` with its options, as its class names them."""
+    options = {
         "r4c": dict(number_sample=args.number_sample, number_label=args.number_label, range_sample=args.range_sample,
                     range_label=args.range_label, lambdas=args.lambdas),
         "focal": dict(gamma=args.focal_gamma, alpha=args.focal_alpha),
         "asl": dict(gamma_neg=args.asl_gamma_neg, gamma_pos=args.asl_gamma_pos, clip=args.asl_clip),
-        "bce": {},
-    }[args.loss]
+    }
+    try:
+        return build_loss(args.loss, **options.get(args.loss, {}))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def find_data(args: argparse.Namespace):
@@ -124,7 +127,7 @@ def main(argv: list[str] | None = None) -> Path:
 
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
     model = build_model(args.model, len(data.label_names), pretrained).to(device, memory_format=torch.channels_last)
-    loss = build_loss(args.loss, **loss_options(args))
+    loss = build_loss_from(args)
     normalize = Normalize().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
 

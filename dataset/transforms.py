@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
@@ -31,6 +31,8 @@ def load_image(path: Path) -> Image.Image:
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"image {path} cannot be decoded (no known image format); replace it or take it off the list") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"image {path} cannot be decoded ({error}); replace it or take it off the list") from error
 

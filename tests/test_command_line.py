@@ -1,0 +1,275 @@
+"""Train.py and Test.py end to end on miniature data sets in the distributors' layouts, and their answers to bad input."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import Test
+import Train
+from conftest import NAMES, random_labels, write_image, write_table
+from model import NETWORKS, build_model
+from utils.errors import exit_cleanly
+from utils.metrics import multilabel_metrics
+
+ROOT = Path(Train.__file__).parent
+FAST = ["--model", "Resnet-18", "--pretrained", "none", "--image_size", "64", "--max_epoch", "2", "--lr", "1e-3",
+        "--num_workers", "0", "--device", "cpu"]
+
+
+def fails(capsys, main, *argv) -> str:
+    """Run a program that must stop with exit code 2, and give back its sentence."""
+    with pytest.raises(SystemExit) as stop:
+        exit_cleanly(lambda: main([str(argument) for argument in argv]))
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "Traceback" not in error, error
+    return error
+
+
+def run(*command) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def trained(ucm, tmp_path):
+    return Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path / "runs"), *FAST])
+
+
+def test_run_folder(trained, ucm):
+    assert {path.name for path in trained.iterdir()} == {
+        "args.json", "log.csv", "train.txt", "val.txt", "test.txt", "best.pth", "last.pth", "curves.png"}
+    assert trained.name.startswith("UCM_Multilabel_Resnet-18_r4c_")
+    about = json.loads((trained / "args.json").read_text())
+    assert about["args"]["lr"] == 1e-3 and about["versions"]["torch"] == torch.__version__ and "cpu" in about["device"]
+    with open(trained / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [float(row["lr"]) for row in rows] == [1e-4, 5e-5]  # the schedule of two epochs: x 0.1, then x 0.5 more
+    for row in rows:
+        parts = [float(row[f"train_{part}"]) for part in ("feature", "label", "sample")]
+        assert sum(parts) == pytest.approx(float(row["train_loss"]), rel=1e-4)
+        assert 0 <= float(row["val_OF1"]) <= 1 and float(row["train_images_per_second"]) > 0
+    checkpoint = torch.load(trained / "last.pth", weights_only=True)
+    assert checkpoint["label_names"] == NAMES and checkpoint["epoch"] == 2 and checkpoint["optimizer"]["state"]
+    best = torch.load(trained / "best.pth", weights_only=True)
+    assert best["best_score"] == pytest.approx(max(float(row["val_OF1"]) for row in rows), abs=1e-5)
+
+
+def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):
+    report = Test.main(["--work-dir", str(tmp_path / "runs"), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert f"{100 * report['metrics']['mAP']:.2f}" in printed and report["images"] == 6
+    folder = trained / "test_best"
+    assert json.loads((folder / "metrics.json").read_text()) == report
+    with open(folder / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows]) for kind in ("score", "label"))
+    assert multilabel_metrics(scores.astype(np.float32), labels) == report["metrics"]
+    # The validation list gives back the figure that chose the checkpoint.
+    report = Test.main(["--weights_path", str(trained / "best.pth"), "--test_dir", str(trained / "val.txt"),
+                        "--save_path", str(tmp_path / "val")])
+    assert report["metrics"]["OF1"] == pytest.approx(torch.load(trained / "best.pth")["best_score"], abs=1e-6)
+
+
+def test_label_columns_in_another_order_are_matched_by_name(trained, ucm, tmp_path):
+    expected = Test.main(["--weights_path", str(trained / "best.pth")])
+    table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    table.write_text("".join("\t".join([row[0], *row[:0:-1]]) + "\n" for row in rows))
+    again = Test.main(["--weights_path", str(trained / "best.pth")])
+    assert again["metrics"] == expected["metrics"] and again["per_label"] == expected["per_label"]
+
+
+def test_other_labels_are_refused(trained, ucm, capsys):
+    table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    table.write_text(table.read_text().replace("water", "lake", 1))
+    error = fails(capsys, Test.main, "--weights_path", trained / "best.pth")
+    assert "only the data ['lake'], only the checkpoint ['water']" in error
+
+
+@pytest.mark.parametrize("loss", ["bce", "focal", "asl"])
+def test_baselines_and_lists(aid, tmp_path, loss):
+    root = aid / "AID_Multilabel"
+    for part in ("tr", "test"):
+        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"images_{part}/*/*.jpg"))
+        (tmp_path / f"{part}.txt").write_text("".join(f"{name} scene\n" for name in names))
+    folder = Train.main(["--data_root", str(aid), "--train_dir", str(tmp_path / "tr.txt"), "--val_dir", str(tmp_path / "test.txt"),
+                         "--test_dir", str(tmp_path / "test.txt"), "--label_path", str(root / "multilabel.csv"),
+                         "--loss", loss, "--work-dir", str(tmp_path), "--save_path", str(tmp_path / "weights"), *FAST])
+    assert f"train_{loss}" in (folder / "log.csv").read_text() and not (folder / "best.pth").exists()
+    assert len((folder / "train.txt").read_text().splitlines()) == 20
+    assert Test.main(["--weights_path", str(tmp_path / "weights" / "best.pth")])["images"] == 6
+
+
+def test_not_save(ucm, tmp_path):
+    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path), "--not-save", *FAST])
+    assert not list(folder.glob("*.pth")) and (folder / "curves.png").stat().st_size > 1000
+
+
+def test_same_seed_same_log(ucm, tmp_path):
+    logs = []
+    for seed in (1, 1, 2):
+        folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path), "--seed",
+                             str(seed), "--not-save", *FAST])
+        with open(folder / "log.csv", newline="") as file:
+            logs.append([{k: v for k, v in row.items() if k != "train_images_per_second"} for row in csv.DictReader(file)])
+    assert logs[0] == logs[1] != logs[2]
+
+
+def test_the_original_readmes_command_line(tmp_path):
+    """python Train.py --dataset 'AID_Multilabel' --label_num 17 --model Resnet-50, given the data and the weights."""
+    names = [f"label {i}" for i in range(17)]
+    root, rows = tmp_path / "data" / "AID_Multilabel", [",".join(["IMAGE\\LABEL", *names])]
+    rng = np.random.default_rng(0)
+    for folder, numbers in (("images_tr", range(1, 7)), ("images_test", range(81, 83))):
+        for number in numbers:
+            write_image(root / folder / "Pond" / f"pond_{number}.jpg", number)
+            rows.append(",".join([f"pond_{number}", *map(str, rng.integers(0, 2, 17))]))
+    (root / "multilabel.csv").write_text("\n".join(rows))
+    # From another folder, as a user whose data lies there; no network, so weights lie in torch's cache.
+    cache = tmp_path / "cache"
+    file = cache / "hub" / "checkpoints" / NETWORKS["Resnet-50"].imagenet.url.rsplit("/", 1)[1]
+    file.parent.mkdir(parents=True)
+    torch.save(build_model("Resnet-50", 17).state_dict(), file)
+    script = ("import os, sys, Train; os.environ['TORCH_HOME'] = sys.argv.pop(1); os.chdir(sys.argv.pop(1)); "
+              "parse = Train.parse_arguments; "
+              # The whole recipe is 400 epochs at 512 px: accept the command line as it stands, then run two epochs.
+              "Train.parse_arguments = lambda argv: vars((a := parse(argv))).update(max_epoch=2, image_size=64, device='cpu') or a; "
+              "Train.exit_cleanly(Train.main)")
+    done = run("-c", script, cache, tmp_path, "--dataset", "AID_Multilabel", "--label_num", "17", "--model", "Resnet-50")
+    assert done.returncode == 0, done.stderr
+    folder, = (tmp_path / "runs").iterdir()
+    recipe = json.loads((folder / "args.json").read_text())["args"]
+    assert (recipe["lr"], recipe["train_batch_size"], recipe["seed"], recipe["loss"]) == (1e-5, 16, 3050, "r4c")
+
+
+# Bad input
+
+def test_programs_stop_with_one_sentence(tmp_path):
+    done = run("Train.py", "--dataset", "UCM_Multilabel", "--data_root", tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert str(tmp_path / "UCM_Multilabel") in done.stderr and "bigearth.eu" in done.stderr
+    done = run("Test.py", "--work-dir", tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "train one first" in done.stderr
+
+
+@pytest.mark.parametrize("argv, sentence", [
+    (["--dataset", "NWPU"], "unknown data set 'NWPU': choose from AID_Multilabel"),
+    (["--model", "AlexNet"], "unknown model 'AlexNet': choose from Resnet-50"),
+    (["--label_num", "5"], "--label_num 5, but the label table has 4 labels"),
+    (["--train_dir", "nowhere.txt"], "list file nowhere.txt does not exist"),
+    (["--test_dir", "nowhere.txt"], "need --train_dir too"),
+    (["--label_path", "nowhere.csv"], "label table nowhere.csv does not exist"),
+    (["--pretrained_path", "nowhere.pth"], "weight file nowhere.pth does not exist"),
+    (["--train_batch_size", "0"], "--train_batch_size: must be at least 1, not 0"),
+    (["--image_size", "0"], "--image_size: must be at least 64, not 0"),
+    (["--lr", "0"], "--lr: must be above 0, not 0"),
+    (["--lr", "nan"], "--lr: must be above 0, not nan"),
+    (["--max_epoch", "2.5"], "'2.5' is not a whole number"),
+    (["--range_label", "0.7"], "at least 0 and at most 0.5, not 0.7"),
+    (["--loss", "asl", "--asl_gamma_neg", "0.5"], "gamma must be 0 or at least 1"),
+    (["--device", "gpu"], "--device gpu cannot be used here"),
+    (["--loss", "hinge"], "invalid choice: 'hinge'"),
+    (["--lrate", "1"], "unrecognized arguments: --lrate"),
+])
+def test_bad_options(ucm, capsys, argv, sentence):
+    assert sentence in fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, *argv)
+
+
+@pytest.mark.parametrize("content", [b"text", "half"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_image_in_training(ucm, tmp_path, capsys, content, workers):
+    for path in ucm.rglob("river0*.tif"):  # all of them, so that one is in training
+        path.write_bytes(path.read_bytes()[:-3000] if content == "half" else content)
+    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", tmp_path, *FAST,
+                  "--num_workers", workers)
+    sentence = error.strip().splitlines()[-1]
+    assert "error: image " in sentence and "river0" in sentence and "cannot be decoded" in sentence
+
+
+def test_bad_tables_and_images_stop_training(ucm, capsys):
+    root = ucm / "UCM_Multilabel"
+    table = root / "multilabels" / "LandUse_Multilabeled.txt"
+    good = table.read_text()
+
+    def error():
+        return fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST)
+
+    for bad, sentence in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "row above already"),
+                          (good + "river55\t1\t0\t0\t0\n", "no image below"), (good + "river55\t1\t0\n", "2 label cells"),
+                          (good + "river55\t1\t0\t0\t7\n", "0 or 1, not '7'")]:
+        table.write_text(bad)
+        assert sentence in error()
+    table.write_text(good)
+    write_image(root / "UCMerced_LandUse" / "Images" / "river" / "river77.png", 1)
+    assert "has no row for 1 image" in error()
+
+
+def test_unwritable_places(ucm, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, "--work-dir", tmp_path / "file")
+    assert "run folder" in error and "choose another --work-dir" in error
+    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, "--work-dir", tmp_path / "w",
+                  "--save_path", tmp_path / "file")
+    assert str(tmp_path / "file") in error
+
+
+def test_bad_checkpoints(trained, capsys, tmp_path):
+    bad = tmp_path / "bad.pth"
+    for content, sentence in [(b"", "not a readable"), ((trained / "best.pth").read_bytes()[:9999], "not a readable")]:
+        bad.write_bytes(content)
+        assert sentence in fails(capsys, Test.main, "--weights_path", bad)
+    assert "does not exist" in fails(capsys, Test.main, "--weights_path", tmp_path / "nowhere.pth")
+    torch.save(build_model("MobileNet-V2", 4).state_dict(), bad)
+    assert "give --model and --label_num" in fails(capsys, Test.main, "--weights_path", bad)
+    assert "check --model" in fails(capsys, Test.main, "--weights_path", bad, "--model", "Resnet-18", "--label_num", "4")
+
+
+def test_bare_state_dict(trained, ucm, tmp_path):
+    torch.save(torch.load(trained / "best.pth")["state_dict"], tmp_path / "bare.pth")
+    expected = Test.main(["--weights_path", str(trained / "best.pth")])
+    bare = Test.main(["--weights_path", str(tmp_path / "bare.pth"), "--model", "Resnet-18", "--label_num", "4", "--dataset",
+                      "UCM_Multilabel", "--data_root", str(ucm), "--image_size", "64", "--test_batch_size", "2"])
+    assert bare["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+
+
+def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path, capsys):
+    train = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))[:20]]
+    (tmp_path / "train.txt").write_text("\n".join(train))
+    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--train_dir", str(tmp_path / "train.txt"),
+                         "--work-dir", str(tmp_path), *FAST])
+    assert "say with --test_dir" in fails(capsys, Test.main, "--weights_path", folder / "best.pth")
+
+
+def test_labels_of_a_table_with_unicode_names(tmp_path):
+    keys = [f"b{number:02d}" for number in (*range(20), 90)]
+    root = tmp_path / "UCM_Multilabel"
+    for seed, key in enumerate(keys):
+        write_image(root / "Images" / "b" / f"{key}.png", seed)
+    write_table(root / "LandUse_Multilabeled.txt", keys, random_labels(21))
+    table = root / "LandUse_Multilabeled.txt"
+    table.write_text(table.read_text(encoding="utf-8").replace("water", "Gewässer, größer".replace(",", "")), encoding="utf-8")
+    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(tmp_path), "--work-dir", str(tmp_path / "runs"), *FAST])
+    assert "Gewässer größer" in Test.main(["--weights_path", str(folder / "best.pth")])["per_label"]
+
+
+def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
+    from utils.checkpoint import save_checkpoint
+    from utils.errors import InputError
+
+    path = tmp_path / "best.pth"
+    save_checkpoint(path, {"epoch": 1})
+
+    def full(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="No space left on device.*earlier epoch is kept"):
+        save_checkpoint(path, {"epoch": 2})
+    assert torch.load(path)["epoch"] == 1 and list(tmp_path.iterdir()) == [path]
