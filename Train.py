@@ -37,7 +37,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
                       help="number of labels, checked against the table; may be left out")
     data.add_argument("--image_size", type=image_size, default=512, metavar="PX",
-                      help="images are resized to PX x PX; 224 is 5 times faster, 128 fits a laptop (default: %(default)s)")
+                      help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 fits a laptop (default: %(default)s)")
 
     network = parser.add_argument_group("network")
     network.add_argument("--model", default="Resnet-50",

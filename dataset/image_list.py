@@ -1,5 +1,6 @@
 """List files: one image per line, "path class"; the class may be absent, and paths may hold spaces."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,9 +58,10 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path) -> None:
 
     The class is the name of the image's folder.
     """
-    root = root.resolve()
+    root = Path(os.path.abspath(root))
     lines = []
-    for image in map(Path.resolve, images):
+    for image in images:
+        image = Path(os.path.abspath(image))  # not resolved: a linked folder stays below the root
         name = image.relative_to(root) if image.is_relative_to(root) else image
         lines.append(f"{name.as_posix()} {image.parent.name}\n")
     path.write_text("".join(lines), encoding="utf-8")

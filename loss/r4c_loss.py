@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .approx_ndcg import in_full_precision
+from .approx_ndcg import full_precision
 from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .sample_ranking_loss import sample_ranking_loss
@@ -31,14 +31,9 @@ class R4CLoss(nn.Module):
         The parts "feature", "label" and "sample" are detached and stay on the device: reading one makes
         the host wait, so do it once an epoch, not once a step.
         """
-        scores = _scores(logits, labels)
+        scores = torch.sigmoid(full_precision(logits))
         feature = feature_ranking_loss(features, labels)
         label = label_ranking_loss(scores, labels, self.number_label, self.range_label)
         sample = sample_ranking_loss(scores, labels, self.number_sample, self.range_sample)
         total = feature + self.lambdas * (label + sample)
         return total, {"feature": feature.detach(), "label": label.detach(), "sample": sample.detach()}
-
-
-@in_full_precision
-def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    return torch.sigmoid(logits)

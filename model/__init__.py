@@ -75,8 +75,10 @@ def load_trained(path: str | Path, name: str | None = None,
         missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
         if missing:
             raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
-        about = content
+        about, given = content, (name and network_name(name), num_labels)
         name, num_labels = content["model"], len(content["label_names"])
+        if given[0] not in (None, name) or given[1] not in (None, num_labels):
+            raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, or leave them out")
     elif name is None or num_labels is None:
         raise InputError(f"{source} is a bare state dict, which does not know its network: give --model and --label_num")
     else:

@@ -192,6 +192,11 @@ def test_broken_image_in_training(ucm, tmp_path, capsys, content, workers):
     assert "error: image " in sentence and "river0" in sentence and "cannot be decoded" in sentence
 
 
+def test_diverged_training_stops(ucm, tmp_path, capsys):
+    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", tmp_path, *FAST, "--lr", "1e30")
+    assert "training diverged; start again with a smaller --lr" in error
+
+
 def test_bad_tables_and_images_stop_training(ucm, capsys):
     root = ucm / "UCM_Multilabel"
     table = root / "multilabels" / "LandUse_Multilabeled.txt"
@@ -225,6 +230,8 @@ def test_bad_checkpoints(trained, capsys, tmp_path):
         bad.write_bytes(content)
         assert sentence in fails(capsys, Test.main, "--weights_path", bad)
     assert "does not exist" in fails(capsys, Test.main, "--weights_path", tmp_path / "nowhere.pth")
+    for wrong in (["--model", "Swin-T"], ["--label_num", "17"]):
+        assert "is a Resnet-18 with 4 labels" in fails(capsys, Test.main, "--weights_path", trained / "best.pth", *wrong)
     torch.save(build_model("MobileNet-V2", 4).state_dict(), bad)
     assert "give --model and --label_num" in fails(capsys, Test.main, "--weights_path", bad)
     assert "check --model" in fails(capsys, Test.main, "--weights_path", bad, "--model", "Resnet-18", "--label_num", "4")

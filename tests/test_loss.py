@@ -5,6 +5,7 @@ import oracle
 import pytest
 import sklearn.metrics
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import loss
 from conftest import reference
@@ -169,6 +170,19 @@ def test_full_precision_under_autocast(name, dtype):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, _ = build_loss(name)(low_features, low_logits, labels)
     assert total.dtype == torch.float32 and total == expected
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_the_host_never_waits_for_a_value(name):
+    """Fake tensors have shapes but no values: reading one, or selecting by a mask, raises."""
+    with FakeTensorMode():
+        features, logits = torch.randn(8, 16, requires_grad=True), torch.randn(8, 5, requires_grad=True)
+        labels = (torch.rand(8, 5) < 0.5).float()
+        with pytest.raises(DataDependentOutputException):
+            labels.sum().item()
+        total, _ = build_loss(name)(features, logits, labels)
+        total.backward()
+        assert logits.grad.shape == logits.shape
 
 
 def test_baselines_are_the_published_formulas():

@@ -18,7 +18,7 @@ def draw_curves(log: Path, picture: Path) -> None:
     for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items()):
         for name, style in zip(names, ("-", "--", ":", "-.")):
             axes.plot(epochs, [float(row[name]) for row in rows], style, label=name.removeprefix("train_").removeprefix("val_"))
-        axes.set(title=title, xlabel="epoch")
+        axes.set(title=title, xlabel="epoch", yscale="log" if names == ["lr"] else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .errors import InputError
+
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
 _SECONDS_BETWEEN_READINGS = 0.5
 
@@ -52,7 +54,11 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
 @torch.inference_mode()
 def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Tensor], device: torch.device,
             title: str) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of all images, in the loader's order: (N, C) float32 each."""
+    """Scores and labels of all images, in the loader's order: (N, C) float32 each.
+
+    Raises:
+        InputError: where a score is NaN, as after a training that diverged.
+    """
     model.eval()
     scores, labels = [], []
     with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
@@ -61,7 +67,10 @@ def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Te
             scores.append(torch.sigmoid(logits.float()))
             labels.append(batch_labels)
             bar.update(len(images))
-    return torch.cat(scores).cpu().numpy(), torch.cat(labels).numpy()
+    all_scores = torch.cat(scores).cpu().numpy()
+    if np.isnan(all_scores).any():
+        raise InputError("the network's scores are NaN: the training diverged; start again with a smaller --lr")
+    return all_scores, torch.cat(labels).numpy()
 
 
 def learning_rate(epoch: int, max_epoch: int, lr: float) -> float:

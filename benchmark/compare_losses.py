@@ -1,0 +1,92 @@
+"""Claim: which loss reaches which test figures, at equal budget and each at the learning rate its validation set chose.
+
+    python benchmark/compare_losses.py --dataset UCM_Multilabel --model MobileNet-V2 \
+        --pretrained_path weights/mobilenet_v2_imagenet.pth --image_size 128 --max_epoch 30
+
+Trains every loss at every learning rate and seed with Train.py, tests the best epoch with Test.py, and copies what
+they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from these
+files alone, has a row per run; the rate chosen by validation micro F1 is in bold. A finished run is not repeated.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1", "example_F2": "example F2"}
+
+
+def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
+    """The run's folder; trains unless one with all epochs is there."""
+    work_dir = runs / f"{loss}_{lr}_seed{seed}"
+    for log in work_dir.glob("*/log.csv"):
+        if len(log.read_text().splitlines()) == options.max_epoch + 1:
+            return log.parent
+    pretrained = ["--pretrained_path", options.pretrained_path] if options.pretrained_path else []
+    command = ["Train.py", "--dataset", options.dataset, "--data_root", options.data_root, "--model", options.model, *pretrained,
+               "--image_size", str(options.image_size), "--max_epoch", str(options.max_epoch), "--loss", loss, "--lr", lr,
+               "--seed", str(seed), "--work-dir", str(work_dir)]
+    print("python", *command, flush=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    return max(work_dir.iterdir())
+
+
+def collect(run: Path, results: Path) -> None:
+    """Test the run and copy its record into `results`."""
+    subprocess.run([sys.executable, "Test.py", "--weights_path", str(run / "best.pth")], cwd=ROOT, check=True)
+    results.mkdir(parents=True, exist_ok=True)
+    for file in ("args.json", "log.csv", "test_best/metrics.json", "test_best/per_label.csv"):
+        shutil.copy(ROOT / run / file, results)
+
+
+def table(results: Path) -> str:
+    """table.md from the files below `results`."""
+    rows = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        with open(folder / "log.csv", newline="", encoding="utf-8") as file:
+            val = max(float(row["val_OF1"]) for row in csv.DictReader(file))
+        about, test = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("args.json", "metrics.json"))
+        rows.append((about["args"]["loss"], about["args"]["lr"], about["args"]["seed"], val, test))
+    best = {}  # loss -> (mean validation figure over seeds, learning rate)
+    for loss, lr in {row[:2] for row in rows}:
+        vals = [row[3] for row in rows if row[:2] == (loss, lr)]
+        best[loss] = max(best.get(loss, (0, 0)), (sum(vals) / len(vals), lr))
+    lines = [f"| loss | lr | seed | epoch | val micro F1 | {' | '.join(f'test {title}' for title in COLUMNS.values())} |",
+             "|" + "---|" * (5 + len(COLUMNS))]
+    for loss, lr, seed, val, test in sorted(rows, key=lambda row: (row[0] != "r4c", *row[:3])):
+        cells = [loss, f"{lr:g}", str(seed), str(test["epoch"]), f"{100 * val:.2f}",
+                 *(f"{100 * test['metrics'][name]:.2f}" for name in COLUMNS)]
+        mark = "**" if best[loss][1] == lr else ""
+        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="UCM_Multilabel")
+    parser.add_argument("--data_root", default="data")
+    parser.add_argument("--model", default="MobileNet-V2")
+    parser.add_argument("--pretrained_path")
+    parser.add_argument("--image_size", type=int, default=128)
+    parser.add_argument("--max_epoch", type=int, default=30)
+    parser.add_argument("--losses", nargs="+", default=["r4c", "bce"])
+    parser.add_argument("--lrs", nargs="+", default=["1e-4", "2e-4", "5e-4"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[3050])
+    options = parser.parse_args()
+    name = f"{options.dataset}_{options.model}_{options.image_size}px_{options.max_epoch}epochs"
+    results = ROOT / "benchmark" / "results" / name
+    for seed in options.seeds:
+        for lr in options.lrs:
+            for loss in options.losses:
+                run = train(options, loss, lr, seed, Path("runs") / name)
+                collect(run, results / f"{loss}_{lr}_seed{seed}")
+                (results / "table.md").write_text(table(results), encoding="utf-8")
+    print((results / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
