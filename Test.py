@@ -11,28 +11,34 @@ import numpy as np
 
 from dataset import Data, Normalize, build_loader, dataset_name, eval_transform, load_data
 from model import load_trained
-from utils.arguments import add_machine_options, batch_size, image_size, number, pick_device, pick_num_workers
+from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
+                             pick_num_workers)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly
 from utils.report import evaluate, format_report, write_report
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights_path", metavar="FILE", help="a checkpoint of Train.py, which knows its network, labels and "
-                        "data; or a bare state dict, with --model and --label_num (default: the newest run's best.pth)")
-    parser.add_argument("--dataset", help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
+    parser.add_argument("--weights_path", metavar="FILE",
+                        help="a checkpoint of Train.py, which knows its network, labels and data; or a bare state "
+                             "dict, with --model and --label_num (default: the newest run's best.pth)")
+    parser.add_argument("--dataset",
+                        help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
     parser.add_argument("--data_root", metavar="DIR", help="the folder that holds <dataset>/ (default: as in training)")
-    parser.add_argument("--test_dir", metavar="LIST", help="list file of the images to test, e.g. a run's val.txt "
-                        "(default: as in training, else the data set's test split)")
-    parser.add_argument("--label_path", metavar="TABLE", help="label table (default: as in training, else the data set's)")
+    parser.add_argument("--test_dir", metavar="LIST",
+                        help="list file of the images to test, e.g. a run's val.txt (default: as in training, else the "
+                             "data set's test split)")
+    parser.add_argument("--label_path", metavar="TABLE",
+                        help="label table (default: as in training, else the data set's)")
     parser.add_argument("--model", help="network of a bare state dict")
     parser.add_argument("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
     parser.add_argument("--image_size", type=image_size, metavar="PX", help="(default: as in training, else 512)")
-    parser.add_argument("--test_batch_size", type=batch_size, default=64, metavar="B", help="(default: %(default)s)")
-    parser.add_argument("--save_path", metavar="DIR", help="folder for the results (default: test_<name> beside the checkpoint)")
-    parser.add_argument("--work-dir", default="./runs", metavar="DIR", help="where the newest run is looked for (default: %(default)s)")
+    parser.add_argument("--test_batch_size", type=batch_size, default=64, metavar="B",
+                        help="images at a time; has no influence on the figures")
+    parser.add_argument("--save_path", metavar="DIR",
+                        help="folder for the results (default: test_best beside best.pth, and so on)")
+    parser.add_argument("--work-dir", default="./runs", metavar="DIR", help="where the newest run is looked for")
     add_machine_options(parser)
     return parser.parse_args(argv)
 
@@ -49,8 +55,8 @@ def find_test_data(args: argparse.Namespace, trained_with: dict) -> Data:
     dataset = dataset_name(args.dataset or trained_with.get("dataset", "AID_Multilabel"))
     same_data = dataset == trained_with.get("dataset")
     if same_data and trained_with["train_dir"] and not (args.test_dir or trained_with["test_dir"]):
-        raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test split: "
-                         "say with --test_dir which images to test")
+        raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
+                         "split: say with --test_dir which images to test")
     test_dir = args.test_dir or (trained_with["test_dir"] if same_data else None)
     label_path = args.label_path or (trained_with["label_path"] if same_data else None)
     lists = {"test": test_dir} if test_dir else None

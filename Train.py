@@ -12,7 +12,8 @@ from dataset import (IMAGENET_MEAN, IMAGENET_STD, Normalize, build_loader, datas
                      train_transform)
 from loss import LOSSES, build_loss
 from model import build_model, network_name
-from utils.arguments import add_machine_options, batch_size, image_size, number, pick_device, pick_num_workers
+from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
+                             pick_num_workers)
 from utils.checkpoint import random_states, save_checkpoint, seed_everything
 from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
@@ -22,63 +23,70 @@ from utils.run_log import append_log, create_run_folder, write_args
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="AID_Multilabel",
-                      help="AID_Multilabel, UCM_Multilabel, or Synthetic_Multilabel, which draws its own images and needs no "
-                           "download (default: %(default)s)")
+                      help="AID_Multilabel, UCM_Multilabel, or Synthetic_Multilabel, which draws its own images")
     data.add_argument("--data_root", default="./data", metavar="DIR",
-                      help="the folder that holds <dataset>/ as its distributor ships it (default: %(default)s)")
-    data.add_argument("--train_dir", metavar="LIST", help="list file of training images, in place of the data set's own split")
-    data.add_argument("--val_dir", metavar="LIST", help="list file of validation images (default: 10 %% of the training images)")
-    data.add_argument("--test_dir", metavar="LIST", help="list file of test images; only copied into the run folder for Test.py")
-    data.add_argument("--label_path", metavar="TABLE", help="label table, in place of the data set's own; tabs or commas")
+                      help="the folder that holds <dataset>/ as its distributor ships it")
+    data.add_argument("--train_dir", metavar="LIST",
+                      help="list file of training images, in place of the data set's own split")
+    data.add_argument("--val_dir", metavar="LIST",
+                      help="list file of validation images (default: 10 %% of the training images)")
+    data.add_argument("--test_dir", metavar="LIST",
+                      help="list file of test images; training only copies it into the run folder")
+    data.add_argument("--label_path", metavar="TABLE",
+                      help="label table, in place of the data set's own; tabs or commas")
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
                       help="number of labels, checked against the table; may be left out")
     data.add_argument("--image_size", type=image_size, default=512, metavar="PX",
-                      help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 fits a laptop (default: %(default)s)")
+                      help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 fits a laptop")
 
     network = parser.add_argument_group("network")
     network.add_argument("--model", default="Resnet-50",
-                         help="Resnet-50, VGGNet-16, Swin-T; Resnet-18 or MobileNet-V2 on small machines (default: %(default)s)")
+                         help="Resnet-50, VGGNet-16, Swin-T; Resnet-18 or MobileNet-V2 on small machines")
     network.add_argument("--pretrained", choices=["imagenet", "none"], default="imagenet",
-                         help="start from torchvision's ImageNet-1K weights (downloaded once) or from scratch; from scratch "
-                              "needs a larger --lr, 1e-3 or so (default: %(default)s)")
+                         help="start from torchvision's ImageNet-1K weights (downloaded once) or from scratch, "
+                              "which needs a larger --lr, 1e-3 or so")
     network.add_argument("--pretrained_path", metavar="FILE", help="start from this weight file instead")
 
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--loss", choices=list(LOSSES), default="r4c", help="r4c, or a baseline (default: %(default)s)")
+    recipe.add_argument("--loss", choices=list(LOSSES), default="r4c", help="r4c, or a baseline")
     recipe.add_argument("--max_epoch", type=number(int, 1), default=400, metavar="N",
-                        help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs want a larger --lr (default: %(default)s)")
+                        help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs want a larger --lr")
     recipe.add_argument("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
-                        help="learning rate of Adam; 1e-4 to 5e-4 for some 20 epochs (default: %(default)s)")
+                        help="learning rate of Adam; 1e-4 to 5e-4 for some 20 epochs")
     recipe.add_argument("--train_batch_size", type=batch_size, default=16, metavar="B",
-                        help="also the length of the lists of L2R-feature and L2R-sample (default: %(default)s)")
-    recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B", help="(default: %(default)s)")
+                        help="also the length of the lists of L2R-feature and L2R-sample")
+    recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B",
+                        help="images at a time in validation; has no influence on the figures")
     recipe.add_argument("--seed", type=number(int, 0), default=3050, metavar="S",
-                        help="of the weights, the order, the augmentation and the validation images (default: %(default)s)")
+                        help="of the weights, the order, the augmentation and the validation images")
 
     losses = parser.add_argument_group("losses")
     losses.add_argument("--number_sample", type=number(int, 0), default=16, metavar="N",
-                        help="virtual neutral images of L2R-sample (default: %(default)s)")
+                        help="virtual neutral images of L2R-sample")
     losses.add_argument("--number_label", type=number(int, 0), default=4, metavar="N",
-                        help="virtual neutral labels of L2R-label (default: %(default)s)")
+                        help="virtual neutral labels of L2R-label")
     losses.add_argument("--range_sample", type=number(float, 0, 0.5), default=0.1, metavar="R",
-                        help="virtual images have scores from 0.5 - R to 0.5 + R (default: %(default)s)")
+                        help="virtual images have scores from 0.5 - R to 0.5 + R")
     losses.add_argument("--range_label", type=number(float, 0, 0.5), default=0.1, metavar="R",
-                        help="the same for virtual labels (default: %(default)s)")
+                        help="the same for virtual labels")
     losses.add_argument("--lambdas", type=number(float, 0), default=1.0, metavar="L",
-                        help="weight of L2R-label and L2R-sample against L2R-feature (default: %(default)s)")
-    losses.add_argument("--focal_gamma", type=number(float, 0), default=2.0, metavar="G", help="(default: %(default)s)")
+                        help="weight of L2R-label and L2R-sample against L2R-feature")
+    losses.add_argument("--focal_gamma", type=number(float, 0), default=2.0, metavar="G",
+                        help="larger values look away from easy entries")
     losses.add_argument("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
-                        help="weight of positives; -1 weighs positives and negatives alike (default: %(default)s)")
-    losses.add_argument("--asl_gamma_neg", type=number(float, 0), default=4.0, metavar="G", help="(default: %(default)s)")
-    losses.add_argument("--asl_gamma_pos", type=number(float, 0), default=1.0, metavar="G", help="(default: %(default)s)")
-    losses.add_argument("--asl_clip", type=number(float, 0, 1), default=0.05, metavar="M", help="(default: %(default)s)")
+                        help="weight of positives; -1 weighs positives and negatives alike")
+    losses.add_argument("--asl_gamma_neg", type=number(float, 0), default=4.0, metavar="G",
+                        help="the same for negatives of the asymmetric loss; 0, or at least 1")
+    losses.add_argument("--asl_gamma_pos", type=number(float, 0), default=1.0, metavar="G",
+                        help="the same for positives")
+    losses.add_argument("--asl_clip", type=number(float, 0, 1), default=0.05, metavar="M",
+                        help="negatives with a score below M cost nothing")
 
     run = parser.add_argument_group("run")
-    run.add_argument("--work-dir", default="./runs", metavar="DIR", help="each run makes a folder in it (default: %(default)s)")
+    run.add_argument("--work-dir", default="./runs", metavar="DIR", help="each run makes a folder in it")
     run.add_argument("--save_path", metavar="DIR", help="folder of best.pth and last.pth (default: the run's folder)")
     run.add_argument("--not-save", action="store_true", help="write no checkpoints, only the log")
     add_machine_options(run)
@@ -118,8 +126,8 @@ def main(argv: list[str] | None = None) -> Path:
     seed_everything(args.seed)
 
     data = find_data(args)
-    print(f"{args.dataset}: {len(data.label_names)} labels, "
-          + ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items()) + f" images; device {device}")
+    counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
+    print(f"{args.dataset}: {len(data.label_names)} labels, {counts} images; device {device}")
     workers = pick_num_workers(args.num_workers, device)
     train_loader = build_loader(data.splits["train"], train_transform(args.image_size), args.train_batch_size, workers,
                                 shuffle=True, seed=args.seed)
@@ -142,7 +150,8 @@ def main(argv: list[str] | None = None) -> Path:
         lr = learning_rate(epoch, args.max_epoch, args.lr)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        trained = train_one_epoch(model, train_loader, loss, optimizer, normalize, device, f"epoch {epoch}/{args.max_epoch}")
+        title = f"epoch {epoch}/{args.max_epoch}"
+        trained = train_one_epoch(model, train_loader, loss, optimizer, normalize, device, title)
         val = multilabel_metrics(*predict(model, val_loader, normalize, device, "validation"))
 
         is_best = val["OF1"] >= best_score  # a tie keeps the later epoch
@@ -150,7 +159,7 @@ def main(argv: list[str] | None = None) -> Path:
         append_log(folder / "log.csv", {"epoch": epoch, "lr": lr, **{f"train_{name}": v for name, v in trained.items()},
                                         **{f"val_{name}": v for name, v in val.items()}})
         losses = " ".join(f"{name} {v:.3f}" for name, v in trained.items() if name != "images_per_second")
-        print(f"epoch {epoch}/{args.max_epoch}  lr {lr:.1e}  {losses}  val mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
+        print(f"{title}  lr {lr:.1e}  {losses}  val mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
               f"{'  best' if is_best else ''}  {trained['images_per_second']:.0f} images/s")
         if not args.not_save:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
@@ -161,7 +170,9 @@ def main(argv: list[str] | None = None) -> Path:
             save_checkpoint(checkpoints / "last.pth", {**usable, "optimizer": optimizer.state_dict(),
                                                        "loader": train_loader.generator.get_state(), **random_states()})
     draw_curves(folder / "log.csv", folder / "curves.png")
-    print(f"run folder: {folder}" + ("" if args.not_save else f"\ntest it:    python Test.py --weights_path {checkpoints / 'best.pth'}"))
+    print(f"run folder: {folder}")
+    if not args.not_save:
+        print(f"test it:    python Test.py --weights_path {checkpoints / 'best.pth'}")
     return folder
 
 

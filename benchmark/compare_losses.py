@@ -4,8 +4,8 @@
         --pretrained_path weights/mobilenet_v2_imagenet.pth --image_size 128 --max_epoch 30
 
 Trains every loss at every learning rate and seed with Train.py, tests the best epoch with Test.py, and copies what
-they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from these
-files alone, has a row per run; the rate chosen by validation micro F1 is in bold. A finished run is not repeated.
+they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from
+these files alone, has a row per run; the rate chosen by validation micro F1 is in bold. A finished run is not repeated.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1", "example_F2": "example F2"}
+COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
+           "example_F2": "example F2"}
 
 
 def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
@@ -27,9 +28,9 @@ def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path
         if len(log.read_text().splitlines()) == options.max_epoch + 1:
             return log.parent
     pretrained = ["--pretrained_path", options.pretrained_path] if options.pretrained_path else []
-    command = ["Train.py", "--dataset", options.dataset, "--data_root", options.data_root, "--model", options.model, *pretrained,
-               "--image_size", str(options.image_size), "--max_epoch", str(options.max_epoch), "--loss", loss, "--lr", lr,
-               "--seed", str(seed), "--work-dir", str(work_dir)]
+    command = ["Train.py", "--dataset", options.dataset, "--data_root", options.data_root, "--model", options.model,
+               *pretrained, "--image_size", str(options.image_size), "--max_epoch", str(options.max_epoch),
+               "--loss", loss, "--lr", lr, "--seed", str(seed), "--work-dir", str(work_dir)]
     print("python", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     return max(work_dir.iterdir())
@@ -49,14 +50,15 @@ def table(results: Path) -> str:
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         with open(folder / "log.csv", newline="", encoding="utf-8") as file:
             val = max(float(row["val_OF1"]) for row in csv.DictReader(file))
-        about, test = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("args.json", "metrics.json"))
-        rows.append((about["args"]["loss"], about["args"]["lr"], about["args"]["seed"], val, test))
+        args = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
+        test = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        rows.append((args["loss"], args["lr"], args["seed"], val, test))
     best = {}  # loss -> (mean validation figure over seeds, learning rate)
     for loss, lr in {row[:2] for row in rows}:
         vals = [row[3] for row in rows if row[:2] == (loss, lr)]
         best[loss] = max(best.get(loss, (0, 0)), (sum(vals) / len(vals), lr))
-    lines = [f"| loss | lr | seed | epoch | val micro F1 | {' | '.join(f'test {title}' for title in COLUMNS.values())} |",
-             "|" + "---|" * (5 + len(COLUMNS))]
+    titles = ["loss", "lr", "seed", "epoch", "val micro F1", *(f"test {title}" for title in COLUMNS.values())]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for loss, lr, seed, val, test in sorted(rows, key=lambda row: (row[0] != "r4c", *row[:3])):
         cells = [loss, f"{lr:g}", str(seed), str(test["epoch"]), f"{100 * val:.2f}",
                  *(f"{100 * test['metrics'][name]:.2f}" for name in COLUMNS)]

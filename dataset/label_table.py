@@ -89,4 +89,5 @@ def read_label_table(path: str | Path) -> LabelTable:
 def _some(names: Iterable[str], what: str) -> str:
     """'3 images (a, b, ...)'"""
     names = list(names)
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+    examples = ", ".join(names[:2] + ["..."] * (len(names) > 2))
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({examples})"

@@ -25,16 +25,17 @@ def load_image(path: Path) -> Image.Image:
             image.load()
             if image.mode.startswith("I"):
                 # 16-bit gray; Pillow's own conversion would clip everything above 255 to white.
-                return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+                gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
+                return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
             if image.mode == "F":
                 raise InputError(f"{path} has floating-point pixels of unknown range; save it with 8 bits per channel")
-            return image.convert("RGB")
+            # By way of RGBA, for Pillow warns of palettes with transparency.
+            return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"image {path} cannot be decoded (no known image format); replace it or take it off the list") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {path} cannot be decoded ({error}); replace it or take it off the list") from error
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"image {path} cannot be decoded ({reason}); replace it or take it off the list") from error
 
 
 def train_transform(image_size: int) -> v2.Compose:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from loss import label_ranking_loss  # noqa: E402
 
-STARTS = {"trees": (0.62, 1), "pavement": (0.55, 1), "cars": (0.44, 1), "grass": (0.57, 0), "court": (0.47, 0), "sea": (0.36, 0)}
+STARTS = {"trees": (0.62, 1), "pavement": (0.55, 1), "cars": (0.44, 1), "grass": (0.57, 0), "court": (0.47, 0),
+          "sea": (0.36, 0)}
 NUMBER, REACH, STEPS, LR = 4, 0.1, 200, 0.02
 BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "0.4"
 

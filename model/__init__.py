@@ -78,9 +78,11 @@ def load_trained(path: str | Path, name: str | None = None,
         about, given = content, (name and network_name(name), num_labels)
         name, num_labels = content["model"], len(content["label_names"])
         if given[0] not in (None, name) or given[1] not in (None, num_labels):
-            raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, or leave them out")
+            raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, "
+                             "or leave them out")
     elif name is None or num_labels is None:
-        raise InputError(f"{source} is a bare state dict, which does not know its network: give --model and --label_num")
+        raise InputError(f"{source} is a bare state dict, which does not know its network: "
+                         "give --model and --label_num")
     else:
         about = {}
     model = build_model(name, num_labels)
@@ -93,5 +95,6 @@ def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
         return weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): fetch {weights.url} where there is a "
-                         f"network and put it into {folder}, or give --pretrained_path FILE or --pretrained none") from error
+        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): fetch {weights.url} where "
+                         f"there is a network and put it into {folder}, or give --pretrained_path FILE or "
+                         "--pretrained none") from error

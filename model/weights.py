@@ -25,7 +25,8 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - on garbage, torch fails with whatever comes first, IndexError too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a readable PyTorch weight file ({reason}); download or copy it again") from error
+        raise InputError(f"{path} is not a readable PyTorch weight file ({reason}); "
+                         "download or copy it again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")
     return content
@@ -68,8 +69,8 @@ def load_backbone(model: nn.Module, tensors: dict[str, Tensor], classifier: str,
     weights = [name for name in wanted if not name.endswith("num_batches_tracked")]
     fitting = sum(name in taken for name in weights)
     if fitting < REQUIRED_SHARE * len(weights):
-        raise InputError(f"{source} does not fit this network: {fitting} of the backbone's {len(weights)} tensors match "
-                         "by name and shape, and 90 % are wanted; check --model")
+        raise InputError(f"{source} does not fit this network: {fitting} of the backbone's {len(weights)} tensors "
+                         "match by name and shape, and 90 % are wanted; check --model")
     model.load_state_dict(taken, strict=False)
     missing = [name for name in weights if name not in taken]
     left_out = [name for name in tensors if name not in taken]

@@ -1,4 +1,4 @@
-"""Train.py and Test.py end to end on miniature data sets in the distributors' layouts, and their answers to bad input."""
+"""Train.py and Test.py end to end on miniature data sets in the distributors' layouts, and with bad input."""
 
 import csv
 import json
@@ -22,10 +22,22 @@ FAST = ["--model", "Resnet-18", "--pretrained", "none", "--image_size", "64", "-
         "--num_workers", "0", "--device", "cpu"]
 
 
-def fails(capsys, main, *argv) -> str:
+def train(*argv) -> Path:
+    return Train.main([str(argument) for argument in (*FAST, *argv)])
+
+
+def train_ucm(ucm, *argv) -> Path:
+    return train("--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs", *argv)
+
+
+def evaluate(*argv) -> dict:
+    return Test.main([str(argument) for argument in argv])
+
+
+def fails(capsys, program, *argv) -> str:
     """Run a program that must stop with exit code 2, and give back its sentence."""
     with pytest.raises(SystemExit) as stop:
-        exit_cleanly(lambda: main([str(argument) for argument in argv]))
+        exit_cleanly(lambda: program(*argv))
     error = capsys.readouterr().err
     assert stop.value.code == 2 and "Traceback" not in error, error
     return error
@@ -36,8 +48,8 @@ def run(*command) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture
-def trained(ucm, tmp_path):
-    return Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path / "runs"), *FAST])
+def trained(ucm):
+    return train_ucm(ucm)
 
 
 def test_run_folder(trained, ucm):
@@ -61,34 +73,35 @@ def test_run_folder(trained, ucm):
 
 
 def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):
-    report = Test.main(["--work-dir", str(tmp_path / "runs"), "--device", "cpu"])
+    report = evaluate("--work-dir", tmp_path / "runs", "--device", "cpu")
     printed = capsys.readouterr().out
     assert f"{100 * report['metrics']['mAP']:.2f}" in printed and report["images"] == 6
     folder = trained / "test_best"
     assert json.loads((folder / "metrics.json").read_text()) == report
     with open(folder / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows]) for kind in ("score", "label"))
+    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows])
+                      for kind in ("score", "label"))
     assert multilabel_metrics(scores.astype(np.float32), labels) == report["metrics"]
     # The validation list gives back the figure that chose the checkpoint.
-    report = Test.main(["--weights_path", str(trained / "best.pth"), "--test_dir", str(trained / "val.txt"),
-                        "--save_path", str(tmp_path / "val")])
+    report = evaluate("--weights_path", trained / "best.pth", "--test_dir", trained / "val.txt",
+                      "--save_path", tmp_path / "val")
     assert report["metrics"]["OF1"] == pytest.approx(torch.load(trained / "best.pth")["best_score"], abs=1e-6)
 
 
 def test_label_columns_in_another_order_are_matched_by_name(trained, ucm, tmp_path):
-    expected = Test.main(["--weights_path", str(trained / "best.pth")])
+    expected = evaluate("--weights_path", trained / "best.pth")
     table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     table.write_text("".join("\t".join([row[0], *row[:0:-1]]) + "\n" for row in rows))
-    again = Test.main(["--weights_path", str(trained / "best.pth")])
+    again = evaluate("--weights_path", trained / "best.pth")
     assert again["metrics"] == expected["metrics"] and again["per_label"] == expected["per_label"]
 
 
 def test_other_labels_are_refused(trained, ucm, capsys):
     table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
     table.write_text(table.read_text().replace("water", "lake", 1))
-    error = fails(capsys, Test.main, "--weights_path", trained / "best.pth")
+    error = fails(capsys, evaluate, "--weights_path", trained / "best.pth")
     assert "only the data ['lake'], only the checkpoint ['water']" in error
 
 
@@ -98,26 +111,25 @@ def test_baselines_and_lists(aid, tmp_path, loss):
     for part in ("tr", "test"):
         names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"images_{part}/*/*.jpg"))
         (tmp_path / f"{part}.txt").write_text("".join(f"{name} scene\n" for name in names))
-    folder = Train.main(["--data_root", str(aid), "--train_dir", str(tmp_path / "tr.txt"), "--val_dir", str(tmp_path / "test.txt"),
-                         "--test_dir", str(tmp_path / "test.txt"), "--label_path", str(root / "multilabel.csv"),
-                         "--loss", loss, "--work-dir", str(tmp_path), "--save_path", str(tmp_path / "weights"), *FAST])
+    folder = train("--data_root", aid, "--train_dir", tmp_path / "tr.txt", "--val_dir", tmp_path / "test.txt",
+                   "--test_dir", tmp_path / "test.txt", "--label_path", root / "multilabel.csv",
+                   "--loss", loss, "--work-dir", tmp_path, "--save_path", tmp_path / "weights")
     assert f"train_{loss}" in (folder / "log.csv").read_text() and not (folder / "best.pth").exists()
     assert len((folder / "train.txt").read_text().splitlines()) == 20
-    assert Test.main(["--weights_path", str(tmp_path / "weights" / "best.pth")])["images"] == 6
+    assert evaluate("--weights_path", tmp_path / "weights" / "best.pth")["images"] == 6
 
 
-def test_not_save(ucm, tmp_path):
-    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path), "--not-save", *FAST])
+def test_not_save(ucm):
+    folder = train_ucm(ucm, "--not-save")
     assert not list(folder.glob("*.pth")) and (folder / "curves.png").stat().st_size > 1000
 
 
-def test_same_seed_same_log(ucm, tmp_path):
+def test_same_seed_same_log(ucm):
     logs = []
     for seed in (1, 1, 2):
-        folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(tmp_path), "--seed",
-                             str(seed), "--not-save", *FAST])
-        with open(folder / "log.csv", newline="") as file:
-            logs.append([{k: v for k, v in row.items() if k != "train_images_per_second"} for row in csv.DictReader(file)])
+        with open(train_ucm(ucm, "--seed", seed, "--not-save") / "log.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        logs.append([{name: value for name, value in row.items() if name != "train_images_per_second"} for row in rows])
     assert logs[0] == logs[1] != logs[2]
 
 
@@ -136,12 +148,19 @@ def test_the_original_readmes_command_line(tmp_path):
     file = cache / "hub" / "checkpoints" / NETWORKS["Resnet-50"].imagenet.url.rsplit("/", 1)[1]
     file.parent.mkdir(parents=True)
     torch.save(build_model("Resnet-50", 17).state_dict(), file)
-    script = ("import os, sys, Train; os.environ['TORCH_HOME'] = sys.argv.pop(1); os.chdir(sys.argv.pop(1)); "
-              "parse = Train.parse_arguments; "
-              # The whole recipe is 400 epochs at 512 px: accept the command line as it stands, then run two epochs.
-              "Train.parse_arguments = lambda argv: vars((a := parse(argv))).update(max_epoch=2, image_size=64, device='cpu') or a; "
-              "Train.exit_cleanly(Train.main)")
-    done = run("-c", script, cache, tmp_path, "--dataset", "AID_Multilabel", "--label_num", "17", "--model", "Resnet-50")
+    # The whole recipe is 400 epochs at 512 px: accept the command line as it stands, then run two small epochs.
+    script = """if True:
+        import os, sys, Train
+        os.environ["TORCH_HOME"] = sys.argv.pop(1)
+        os.chdir(sys.argv.pop(1))
+        parse = Train.parse_arguments
+        def parse_and_shorten(argv):
+            args = parse(argv)
+            args.max_epoch, args.image_size, args.device = 2, 64, "cpu"
+            return args
+        Train.parse_arguments = parse_and_shorten
+        Train.exit_cleanly(Train.main)"""
+    done = run("-c", script, cache, tmp_path, "--dataset", "AID_Multilabel", "--label_num", 17, "--model", "Resnet-50")
     assert done.returncode == 0, done.stderr
     folder, = (tmp_path / "runs").iterdir()
     recipe = json.loads((folder / "args.json").read_text())["args"]
@@ -178,22 +197,21 @@ def test_programs_stop_with_one_sentence(tmp_path):
     (["--lrate", "1"], "unrecognized arguments: --lrate"),
 ])
 def test_bad_options(ucm, capsys, argv, sentence):
-    assert sentence in fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, *argv)
+    assert sentence in fails(capsys, train_ucm, ucm, *argv)
 
 
 @pytest.mark.parametrize("content", [b"text", "half"])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_broken_image_in_training(ucm, tmp_path, capsys, content, workers):
+def test_broken_image_in_training(ucm, capsys, content, workers):
     for path in ucm.rglob("river0*.tif"):  # all of them, so that one is in training
         path.write_bytes(path.read_bytes()[:-3000] if content == "half" else content)
-    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", tmp_path, *FAST,
-                  "--num_workers", workers)
+    error = fails(capsys, train_ucm, ucm, "--num_workers", workers)
     sentence = error.strip().splitlines()[-1]
     assert "error: image " in sentence and "river0" in sentence and "cannot be decoded" in sentence
 
 
-def test_diverged_training_stops(ucm, tmp_path, capsys):
-    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", tmp_path, *FAST, "--lr", "1e30")
+def test_diverged_training_stops(ucm, capsys):
+    error = fails(capsys, train_ucm, ucm, "--lr", "1e30")
     assert "training diverged; start again with a smaller --lr" in error
 
 
@@ -201,26 +219,22 @@ def test_bad_tables_and_images_stop_training(ucm, capsys):
     root = ucm / "UCM_Multilabel"
     table = root / "multilabels" / "LandUse_Multilabeled.txt"
     good = table.read_text()
-
-    def error():
-        return fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST)
-
     for bad, sentence in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "row above already"),
-                          (good + "river55\t1\t0\t0\t0\n", "no image below"), (good + "river55\t1\t0\n", "2 label cells"),
+                          (good + "river55\t1\t0\t0\t0\n", "no image below"),
+                          (good + "river55\t1\t0\n", "2 label cells"),
                           (good + "river55\t1\t0\t0\t7\n", "0 or 1, not '7'")]:
         table.write_text(bad)
-        assert sentence in error()
+        assert sentence in fails(capsys, train_ucm, ucm)
     table.write_text(good)
     write_image(root / "UCMerced_LandUse" / "Images" / "river" / "river77.png", 1)
-    assert "has no row for 1 image" in error()
+    assert "has no row for 1 image" in fails(capsys, train_ucm, ucm)
 
 
 def test_unwritable_places(ucm, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, "--work-dir", tmp_path / "file")
+    error = fails(capsys, train_ucm, ucm, "--work-dir", tmp_path / "file")
     assert "run folder" in error and "choose another --work-dir" in error
-    error = fails(capsys, Train.main, "--dataset", "UCM_Multilabel", "--data_root", ucm, *FAST, "--work-dir", tmp_path / "w",
-                  "--save_path", tmp_path / "file")
+    error = fails(capsys, train_ucm, ucm, "--save_path", tmp_path / "file")
     assert str(tmp_path / "file") in error
 
 
@@ -228,29 +242,30 @@ def test_bad_checkpoints(trained, capsys, tmp_path):
     bad = tmp_path / "bad.pth"
     for content, sentence in [(b"", "not a readable"), ((trained / "best.pth").read_bytes()[:9999], "not a readable")]:
         bad.write_bytes(content)
-        assert sentence in fails(capsys, Test.main, "--weights_path", bad)
-    assert "does not exist" in fails(capsys, Test.main, "--weights_path", tmp_path / "nowhere.pth")
+        assert sentence in fails(capsys, evaluate, "--weights_path", bad)
+    assert "does not exist" in fails(capsys, evaluate, "--weights_path", tmp_path / "nowhere.pth")
     for wrong in (["--model", "Swin-T"], ["--label_num", "17"]):
-        assert "is a Resnet-18 with 4 labels" in fails(capsys, Test.main, "--weights_path", trained / "best.pth", *wrong)
+        error = fails(capsys, evaluate, "--weights_path", trained / "best.pth", *wrong)
+        assert "is a Resnet-18 with 4 labels" in error
     torch.save(build_model("MobileNet-V2", 4).state_dict(), bad)
-    assert "give --model and --label_num" in fails(capsys, Test.main, "--weights_path", bad)
-    assert "check --model" in fails(capsys, Test.main, "--weights_path", bad, "--model", "Resnet-18", "--label_num", "4")
+    assert "give --model and --label_num" in fails(capsys, evaluate, "--weights_path", bad)
+    error = fails(capsys, evaluate, "--weights_path", bad, "--model", "Resnet-18", "--label_num", 4)
+    assert "check --model" in error
 
 
 def test_bare_state_dict(trained, ucm, tmp_path):
     torch.save(torch.load(trained / "best.pth")["state_dict"], tmp_path / "bare.pth")
-    expected = Test.main(["--weights_path", str(trained / "best.pth")])
-    bare = Test.main(["--weights_path", str(tmp_path / "bare.pth"), "--model", "Resnet-18", "--label_num", "4", "--dataset",
-                      "UCM_Multilabel", "--data_root", str(ucm), "--image_size", "64", "--test_batch_size", "2"])
+    expected = evaluate("--weights_path", trained / "best.pth")
+    bare = evaluate("--weights_path", tmp_path / "bare.pth", "--model", "Resnet-18", "--label_num", 4, "--dataset",
+                    "UCM_Multilabel", "--data_root", ucm, "--image_size", 64, "--test_batch_size", 2)
     assert bare["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
 
 
 def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path, capsys):
-    train = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))[:20]]
-    (tmp_path / "train.txt").write_text("\n".join(train))
-    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--train_dir", str(tmp_path / "train.txt"),
-                         "--work-dir", str(tmp_path), *FAST])
-    assert "say with --test_dir" in fails(capsys, Test.main, "--weights_path", folder / "best.pth")
+    images = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))[:20]]
+    (tmp_path / "train.txt").write_text("\n".join(images))
+    folder = train_ucm(ucm, "--train_dir", tmp_path / "train.txt")
+    assert "say with --test_dir" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
 
 
 def test_labels_of_a_table_with_unicode_names(tmp_path):
@@ -260,9 +275,9 @@ def test_labels_of_a_table_with_unicode_names(tmp_path):
         write_image(root / "Images" / "b" / f"{key}.png", seed)
     write_table(root / "LandUse_Multilabeled.txt", keys, random_labels(21))
     table = root / "LandUse_Multilabeled.txt"
-    table.write_text(table.read_text(encoding="utf-8").replace("water", "Gewässer, größer".replace(",", "")), encoding="utf-8")
-    folder = Train.main(["--dataset", "UCM_Multilabel", "--data_root", str(tmp_path), "--work-dir", str(tmp_path / "runs"), *FAST])
-    assert "Gewässer größer" in Test.main(["--weights_path", str(folder / "best.pth")])["per_label"]
+    table.write_text(table.read_text().replace("water", "größeres Gewässer"), encoding="utf-8")
+    folder = train_ucm(tmp_path)
+    assert "größeres Gewässer" in evaluate("--weights_path", folder / "best.pth")["per_label"]
 
 
 def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):

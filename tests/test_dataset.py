@@ -197,7 +197,8 @@ def save_as(mode, path):
 
 
 @pytest.mark.parametrize("mode, suffix", [("L", "png"), ("P", "png"), ("RGBA", "png"), ("LA", "png"), ("I;16", "png"),
-                                          ("I;16", "tif"), ("1", "png"), ("CMYK", "jpg"), ("RGB", "bmp"), ("P+alpha", "png")])
+                                          ("I;16", "tif"), ("1", "png"), ("CMYK", "jpg"), ("RGB", "bmp"),
+                                          ("P+alpha", "png")])
 def test_every_mode_becomes_rgb(tmp_path, mode, suffix):
     path = tmp_path / f"a.{suffix}"
     save_as(mode, path)

@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset import synthetic
-from dataset.synthetic import LABELS, SCENES, draw_scene, write_synthetic
+from dataset.synthetic import LABELS, SCENES, __main__, draw_scene, scenes, things, write_synthetic
+from dataset.synthetic.canvas import Canvas, circle
 
 PER_KIND = 12
 ID = {name: index for index, name in enumerate(LABELS)}
@@ -79,7 +81,7 @@ def test_the_whole_set_repeats_with_its_seed_and_changes_with_another(tmp_path):
 
 @pytest.mark.parametrize("count, below, above", [(80, 64, 16), (100, 80, 20), (10, 8, 2)])
 def test_a_fifth_of_the_numbers_is_for_testing(tmp_path, monkeypatch, count, below, above):
-    blank = synthetic.Image.new("RGB", (8, 8)), np.zeros(17, np.uint8)
+    blank = Image.new("RGB", (8, 8)), np.zeros(17, np.uint8)
     monkeypatch.setattr(synthetic, "draw_scene", lambda kind, rng: blank)
     write_synthetic(tmp_path / "set", images_per_scene=count)
     for kind in SCENES:
@@ -107,17 +109,41 @@ def test_an_interrupted_write_leaves_no_set(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_wrong_arguments_are_refused(tmp_path):
+def test_wrong_arguments_are_refused(tmp_path, capsys):
     for count in (0, 101):
         with pytest.raises(ValueError, match="1..100"):
             write_synthetic(tmp_path / "set", images_per_scene=count)
     (tmp_path / "Synthetic_Multilabel").mkdir()
     with pytest.raises(FileExistsError):
         write_synthetic(tmp_path / "Synthetic_Multilabel")
-    for arguments in ([], ["--data_root", str(tmp_path)], ["--seed", "x"]):
+    (tmp_path / "file").touch()
+    for arguments, message in (([], "--data_root"), (["--data_root", str(tmp_path)], "exists already"),
+                               (["--data_root", str(tmp_path / "file")], "Not a directory"),
+                               (["--data_root", str(tmp_path / "new"), "--images_per_scene", "101"], "at most 100"),
+                               (["--contact_sheet", str(tmp_path / "sheet.txt")], "suffix"),
+                               (["--seed", "x"], "--seed")):
         with pytest.raises(SystemExit) as stop:
-            synthetic.main(arguments)
-        assert stop.value.code == 2
+            __main__.main(arguments)
+        assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Synthetic_Multilabel", "file"]
+
+
+def test_an_unwritable_folder_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write_synthetic(tmp_path / "file" / "set", images_per_scene=1)
+
+
+def test_the_contact_sheet_shows_all_scenes_in_the_format_of_its_suffix(tmp_path, monkeypatch):
+    red = Image.new("RGB", (256, 256), "red"), np.ones(17, np.uint8)
+    monkeypatch.setattr(__main__, "draw_scene", lambda kind, rng, size: red)
+    for name, form in (("sheet.jpg", "JPEG"), ("sheet.png", "PNG")):
+        __main__.main(["--contact_sheet", str(tmp_path / "new" / name)])
+        with Image.open(tmp_path / "new" / name) as sheet:
+            assert sheet.format == form
+            pixels = np.asarray(sheet.convert("RGB")).astype(int)
+        reds = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
+        assert abs(reds.sum() / 256 ** 2 - 24) < .3 and (pixels.max(2) < 60).sum() > 24 * 200       # the captions
 
 
 def test_every_label_is_neither_rare_nor_everywhere(labels):
@@ -149,25 +175,27 @@ def test_things_are_where_they_belong(labels):
     ("field", "parcel", "farmland"), ("buildings", "building", "residential")])
 def test_without_the_thing_there_is_no_label(label, thing, kind, monkeypatch):
     before = [draw_scene(kind, rng(7, number))[1][ID[label]] for number in range(3)]
-    monkeypatch.setattr(synthetic, thing, lambda *args, **kwargs: None)
+    for module in (things, scenes):
+        if hasattr(module, thing):
+            monkeypatch.setattr(module, thing, lambda *args, **kwargs: None)
     after = [draw_scene(kind, rng(7, number))[1][ID[label]] for number in range(3)]
     assert any(before) and not any(after)
 
 
 def test_what_is_painted_over_is_not_labelled():
-    canvas = synthetic.Canvas(rng(1), 256)
+    canvas = Canvas(rng(1), 256)
     canvas.fill("pavement")
-    synthetic.car(canvas, (0, 0), 0.)
+    things.car(canvas, (0, 0), 0.)
     assert canvas.finish()[1][ID["cars"]] == 1
     canvas.slab((0, 0), 30, 30, "pavement")
     assert canvas.finish()[1][ID["cars"]] == 0
 
 
 def test_shadows_point_away_from_the_sun_and_colour_no_label():
-    canvas = synthetic.Canvas(rng(3), 256)
+    canvas = Canvas(rng(3), 256)
     canvas.fill("pavement")
     canvas.away = np.array([1., 0.])
-    canvas.cast(synthetic.circle(20), 30)
+    canvas.cast(circle(20), 30)
     picture = np.asarray(canvas.picture).mean(2)
     x, y = canvas.origin.astype(int)
     reach = int((20 + 30 * canvas.reach * .8) * canvas.scale)

@@ -8,6 +8,13 @@ import torch
 from .errors import InputError
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the description's lines and shows each option's default, save where it is nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive: bool = False):
     """An argparse type: a number of `kind` from `minimum` (above it, where exclusive) to `maximum`."""
 
@@ -17,9 +24,9 @@ def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive:
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
         if not minimum <= value <= maximum or (exclusive and value == minimum):
-            bound = f"above {minimum:g}" if exclusive else f"at least {minimum:g}"
-            raise argparse.ArgumentTypeError(f"must be {bound}" + (f" and at most {maximum:g}" if maximum < float("inf") else "")
-                                             + f", not {text}")
+            bounds = f"above {minimum:g}" if exclusive else f"at least {minimum:g}"
+            bounds += f" and at most {maximum:g}" if maximum < float("inf") else ""
+            raise argparse.ArgumentTypeError(f"must be {bounds}, not {text}")
         return value
 
     return parse
@@ -37,11 +44,11 @@ def image_size(text: str) -> int:
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """--device and --num_workers."""
     parser.add_argument("--device", default="auto", metavar="D",
-                        help="auto takes CUDA where there is one; or cpu, cuda, cuda:1 (default: %(default)s)")
+                        help="auto takes CUDA where there is one; or cpu, cuda, cuda:1")
     parser.add_argument("--num_workers", type=number(int, 0), metavar="N",
-                        help="processes that decode images; more when images/s stays below the network's pace, 0 to decode in "
-                             "the training process (default: up to 8 with CUDA; 0 without, where they would only take "
-                             "the cores from the network)")
+                        help="processes that decode images; more when images/s stays below the network's pace, 0 to "
+                             "decode in the training process (default: up to 8 with CUDA; 0 without, where "
+                             "they would only take the cores from the network)")
 
 
 def pick_device(name: str) -> torch.device:

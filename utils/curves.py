@@ -17,7 +17,8 @@ def draw_curves(log: Path, picture: Path) -> None:
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items()):
         for name, style in zip(names, ("-", "--", ":", "-.")):
-            axes.plot(epochs, [float(row[name]) for row in rows], style, label=name.removeprefix("train_").removeprefix("val_"))
+            label = name.removeprefix("train_").removeprefix("val_")
+            axes.plot(epochs, [float(row[name]) for row in rows], style, label=label)
         axes.set(title=title, xlabel="epoch", yscale="log" if names == ["lr"] else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

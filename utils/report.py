@@ -80,7 +80,8 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
         writer.writerow(["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)])
         for image, image_scores, image_labels in zip(images, scores, labels):
             # Nine digits give back the same float32: every figure can be computed again from this file.
-            writer.writerow([image, *(f"{score:.9g}" for score in image_scores), *(f"{label:.0f}" for label in image_labels)])
+            writer.writerow([image, *(f"{score:.9g}" for score in image_scores),
+                             *(f"{label:.0f}" for label in image_labels)])
 
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:

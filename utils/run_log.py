@@ -33,7 +33,8 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
         except FileExistsError:  # another run started in the same second
             continue
         except OSError as error:
-            raise InputError(f"the run folder {folder} cannot be made ({error.strerror}); choose another --work-dir") from error
+            raise InputError(f"the run folder {folder} cannot be made ({error.strerror}); "
+                             "choose another --work-dir") from error
     raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
 
 
