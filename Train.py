@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from dataset import (IMAGENET_MEAN, IMAGENET_STD, Normalize, build_loader, dataset_name, eval_transform, load_data,
-                     train_transform)
+from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, Normalize, build_loader, dataset_name, eval_transform,
+                     load_data, train_transform)
 from loss import LOSSES, build_loss
 from model import build_model, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
@@ -107,7 +107,8 @@ def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
         raise InputError(str(error)) from error
 
 
-def find_data(args: argparse.Namespace):
+def find_data(args: argparse.Namespace) -> Data:
+    """The data set as the options say, with its label count checked."""
     lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test") if getattr(args, f"{part}_dir")}
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
@@ -116,6 +117,13 @@ def find_data(args: argparse.Namespace):
         raise InputError(f"--label_num {args.label_num}, but the label table has {len(data.label_names)} labels; "
                          "correct it or leave it out")
     return data
+
+
+def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
+    """An epoch in one line."""
+    losses = " ".join(f"{name} {value:.3f}" for name, value in trained.items() if name != "images_per_second")
+    return (f" lr {lr:.1e}  {losses}  val mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
+            f"  {trained['images_per_second']:.0f} images/s ")
 
 
 def main(argv: list[str] | None = None) -> Path:
@@ -147,20 +155,16 @@ def main(argv: list[str] | None = None) -> Path:
 
     best_score = -1.0
     for epoch in range(1, args.max_epoch + 1):
-        lr = learning_rate(epoch, args.max_epoch, args.lr)
+        title, lr = f"epoch {epoch}/{args.max_epoch}", learning_rate(epoch, args.max_epoch, args.lr)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        title = f"epoch {epoch}/{args.max_epoch}"
         trained = train_one_epoch(model, train_loader, loss, optimizer, normalize, device, title)
         val = multilabel_metrics(*predict(model, val_loader, normalize, device, "validation"))
-
         is_best = val["OF1"] >= best_score  # a tie keeps the later epoch
         best_score = max(best_score, val["OF1"])
         append_log(folder / "log.csv", {"epoch": epoch, "lr": lr, **{f"train_{name}": v for name, v in trained.items()},
                                         **{f"val_{name}": v for name, v in val.items()}})
-        losses = " ".join(f"{name} {v:.3f}" for name, v in trained.items() if name != "images_per_second")
-        print(f"{title}  lr {lr:.1e}  {losses}  val mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
-              f"{'  best' if is_best else ''}  {trained['images_per_second']:.0f} images/s")
+        print(title, summary(lr, trained, val), "best" if is_best else "")
         if not args.not_save:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
                       "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
