@@ -37,7 +37,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test_batch_size", type=batch_size, default=64, metavar="B",
                         help="images at a time; has no influence on the figures")
     parser.add_argument("--save_path", metavar="DIR",
-                        help="folder for the results (default: test_best beside best.pth, and so on)")
+                        help="folder for the results (default: test_best beside best.pth, val_best for a list val.txt)")
     parser.add_argument("--work-dir", default="./runs", metavar="DIR", help="where the newest run is looked for")
     add_machine_options(parser)
     return parser.parse_args(argv)
@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> dict:
     report = {"weights": str(weights), "epoch": about.get("epoch"), "image_size": size, "device": str(device),
               **evaluate(scores, labels, names)}
     print(f"{weights}: {len(test.images)} test images at {size} x {size}\n\n{format_report(report)}")
-    folder = Path(args.save_path or weights.parent / f"test_{weights.stem}")
+    part = Path(args.test_dir).stem if args.test_dir else "test"
+    folder = Path(args.save_path or weights.parent / f"{part}_{weights.stem}")
     write_report(folder, report, test.images, scores, labels)
     print(f"\nresults: {folder}")
     return report

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -60,13 +61,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                         help="also the length of the lists of L2R-feature and L2R-sample")
     recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B",
                         help="images at a time in validation; has no influence on the figures")
-    recipe.add_argument("--seed", type=number(int, 0), default=3050, metavar="S",
+    recipe.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=3050, metavar="S",
                         help="of the weights, the order, the augmentation and the validation images")
 
     losses = parser.add_argument_group("losses")
-    losses.add_argument("--number_sample", type=number(int, 0), default=16, metavar="N",
+    losses.add_argument("--number_sample", type=number(int, 0, 10_000), default=16, metavar="N",
                         help="virtual neutral images of L2R-sample")
-    losses.add_argument("--number_label", type=number(int, 0), default=4, metavar="N",
+    losses.add_argument("--number_label", type=number(int, 0, 10_000), default=4, metavar="N",
                         help="virtual neutral labels of L2R-label")
     losses.add_argument("--range_sample", type=number(float, 0, 0.5), default=0.1, metavar="R",
                         help="virtual images have scores from 0.5 - R to 0.5 + R")
@@ -119,6 +120,12 @@ def find_data(args: argparse.Namespace) -> Data:
     return data
 
 
+def absolute_paths(args: argparse.Namespace) -> dict[str, str]:
+    """Where the data lies, for a checkpoint that is tested from another working directory."""
+    options = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
+    return {option: os.path.abspath(getattr(args, option)) for option in options if getattr(args, option)}
+
+
 def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
     """An epoch in one line."""
     losses = " ".join(f"{name} {value:.3f}" for name, value in trained.items() if name != "images_per_second")
@@ -168,7 +175,7 @@ def main(argv: list[str] | None = None) -> Path:
         if not args.not_save:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
                       "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
-                      "epoch": epoch, "best_score": best_score, "args": vars(args)}
+                      "epoch": epoch, "best_score": best_score, "args": {**vars(args), **absolute_paths(args)}}
             if is_best:
                 save_checkpoint(checkpoints / "best.pth", usable)
             save_checkpoint(checkpoints / "last.pth", {**usable, "optimizer": optimizer.state_dict(),

@@ -1,6 +1,8 @@
 """Multilabel aerial images: what is on the disk, as training, validation and test sets with their labels."""
 
+import sys
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,7 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
     if lists:
         table = read_label_table(label_path or LAYOUTS[name].locate(root)[1])
         images = {part: read_image_list(path, [root]) for part, path in lists.items()}
+        _warn_of_overlap(images)
     else:
         images, table = _official_split(LAYOUTS[name], root, label_path)
     for part, paths in images.items():
@@ -76,6 +79,14 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
     if "train" in splits and "val" not in splits:
         splits |= _carve_validation(splits["train"], seed)
     return Data(table.names, root, splits)
+
+
+def _warn_of_overlap(images: dict[str, list[Path]]) -> None:
+    for (one, ours), (other, theirs) in combinations(images.items(), 2):
+        common = {path.resolve() for path in ours} & {path.resolve() for path in theirs}
+        if common:
+            print(f"warning: {len(common)} images are both in the {one} and in the {other} list; figures on them mean "
+                  "little", file=sys.stderr)
 
 
 def _official_split(layout, root: Path, label_path: str | Path | None) -> tuple[dict[str, list[Path]], LabelTable]:

@@ -14,9 +14,9 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path; hidden files are passed over."""
-    return sorted(path for path in folder.rglob("*")
-                  if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file())
+    """All images below a folder, sorted by path; hidden files and folders are passed over."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def read_image_list(path: str | Path, roots: Sequence[Path]) -> list[Path]:

@@ -45,7 +45,7 @@ class LabelTable:
         absent = sorted(self.rows.keys() - {self.key(image) for image in images})
         if absent:
             raise InputError(f"no image below {folder} for {_some(absent, 'row')} of {self.path}; "
-                             "unpack the images again, or give list files (--train_dir ...) to use a part")
+                             "unpack the images again, or use a part of them by list files")
 
 
 def read_label_table(path: str | Path) -> LabelTable:
@@ -60,17 +60,20 @@ def read_label_table(path: str | Path) -> LabelTable:
         raise InputError(f"label table {path} does not exist")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
+        delimiter = "\t" if lines and "\t" in lines[0] else ","
+        cells = [(number, [cell.strip() for cell in row])
+                 for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1)]
+    except (UnicodeDecodeError, OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 text table: {error}") from error
-    delimiter = "\t" if lines and "\t" in lines[0] else ","
-    cells = ((number, [cell.strip() for cell in row])
-             for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1))
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
         raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
     names = cells[0][1][1:]
-    if not names or len(set(names)) < len(names) or not all(names):
-        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label names")
+    repeated = {name for name in names if names.count(name) > 1 or name in ("", "0", "1")}
+    if not names or repeated:
+        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "there are none"
+        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label names, with "
+                         f"tabs or commas between them ({found})")
 
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:

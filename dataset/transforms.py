@@ -18,15 +18,14 @@ def load_image(path: Path) -> Image.Image:
     """Decode an image as 8-bit RGB: gray, palette, RGBA (alpha dropped) and 16-bit files too.
 
     Raises:
-        InputError: for a missing, truncated or unreadable file, and for floating-point pixels.
+        InputError: for a missing, truncated or unreadable file, for floating-point pixels, and for 16-bit files
+            that hold 12 bits or fewer, whose scale is unknown.
     """
     try:
         with Image.open(path) as image:
             image.load()
             if image.mode.startswith("I"):
-                # 16-bit gray; Pillow's own conversion would clip everything above 255 to white.
-                gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
-                return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+                return _from_16_bits(np.asarray(image), path)
             if image.mode == "F":
                 raise InputError(f"{path} has floating-point pixels of unknown range; save it with 8 bits per channel")
             # By way of RGBA, for Pillow warns of palettes with transparency.
@@ -36,6 +35,14 @@ def load_image(path: Path) -> Image.Image:
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"image {path} cannot be decoded ({reason}); replace it or take it off the list") from error
+
+
+def _from_16_bits(gray: np.ndarray, path: Path) -> Image.Image:
+    """16-bit gray to 8 bits by its upper byte; Pillow's own conversion clips everything above 255 to white."""
+    if gray.max() > 65535 or 0 < gray.max() < 4096:
+        raise InputError(f"{path} has values up to {gray.max()}, where 16 bits reach 65535, and would come out black or "
+                         "white; save it with 8 bits per channel")
+    return Image.fromarray((gray.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
 
 
 def train_transform(image_size: int) -> v2.Compose:

@@ -36,12 +36,16 @@ class FocalLoss(_BaselineLoss):
     Args:
         gamma: focusing; 0 with alpha = -1 is BCE.
         alpha: weight of the positives, 1 - alpha of the negatives; -1 weighs neither (eq. 4).
+    Raises:
+        ValueError: for another alpha than -1 or 0 ... 1.
     """
 
     name = "focal"
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25):
         super().__init__()
+        if alpha != -1 and not 0 <= alpha <= 1:
+            raise ValueError(f"focal loss: alpha must be -1 or from 0 to 1, not {alpha}")
         self.gamma, self.alpha = gamma, alpha
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:

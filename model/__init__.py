@@ -58,14 +58,14 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
 
 def load_trained(path: str | Path, name: str | None = None,
                  num_labels: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild a trained classifier from a file alone.
+    """Rebuild a trained classifier from a file alone, ready to predict (`model.eval()`).
 
     Args:
         path: a checkpoint of Train.py, which knows its network and labels; or a bare state dict, for which
             `name` and `num_labels` must be given.
     Returns:
-        The model, and the checkpoint's other entries: "label_names", "image_size", "mean", "std", "epoch", "args";
-        an empty dict for a bare state dict.
+        The model, and the checkpoint, of which "label_names", "image_size", "mean", "std" and "epoch" say how to use
+        it; an empty dict for a bare state dict.
     Raises:
         InputError: for a file that is unreadable, incomplete or of another network.
     """
@@ -87,7 +87,7 @@ def load_trained(path: str | Path, name: str | None = None,
         about = {}
     model = build_model(name, num_labels)
     load_classifier(model, tensors, source)
-    return model, about
+    return model.eval(), about
 
 
 def _imagenet_weights(weights) -> dict[str, torch.Tensor]:

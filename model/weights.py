@@ -24,8 +24,7 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - on garbage, torch fails with whatever comes first, IndexError too
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a readable PyTorch weight file ({reason}); "
+        raise InputError(f"{path} is not a readable PyTorch weight file, or holds more than tensors and plain values; "
                          "download or copy it again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")

@@ -89,6 +89,17 @@ def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):
     assert report["metrics"]["OF1"] == pytest.approx(torch.load(trained / "best.pth")["best_score"], abs=1e-6)
 
 
+def test_test_from_another_working_directory(ucm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l.txt").write_text("\n".join(path.relative_to(tmp_path).as_posix() for path in ucm.rglob("*0[0-7].tif")))
+    (tmp_path / "t.txt").write_text("\n".join(path.relative_to(tmp_path).as_posix() for path in ucm.rglob("*99.tif")))
+    folder = train_ucm(Path("data"), "--work-dir", tmp_path / "runs", "--train_dir", "l.txt", "--test_dir", "t.txt")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "t.txt").write_text("other.png\n")
+    assert evaluate("--weights_path", folder / "best.pth")["images"] == 3
+
+
 def test_label_columns_in_another_order_are_matched_by_name(trained, ucm, tmp_path):
     expected = evaluate("--weights_path", trained / "best.pth")
     table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
@@ -185,10 +196,14 @@ def test_programs_stop_with_one_sentence(tmp_path):
     (["--test_dir", "nowhere.txt"], "need --train_dir too"),
     (["--label_path", "nowhere.csv"], "label table nowhere.csv does not exist"),
     (["--pretrained_path", "nowhere.pth"], "weight file nowhere.pth does not exist"),
-    (["--train_batch_size", "0"], "--train_batch_size: must be at least 1, not 0"),
-    (["--image_size", "0"], "--image_size: must be at least 64, not 0"),
+    (["--train_batch_size", "0"], "--train_batch_size: must be at least 1 and at most 100000, not 0"),
+    (["--image_size", "0"], "--image_size: must be at least 64 and at most 10000, not 0"),
     (["--lr", "0"], "--lr: must be above 0, not 0"),
     (["--lr", "nan"], "--lr: must be above 0, not nan"),
+    (["--lambdas", "inf"], "--lambdas: must be at least 0, not inf"),
+    (["--seed", "4294967296"], "--seed: must be at least 0 and at most 4294967295"),
+    (["--loss", "focal", "--focal_alpha", "-0.5"], "alpha must be -1 or from 0 to 1"),
+    (["--device", "meta"], "--device meta cannot be used here"),
     (["--max_epoch", "2.5"], "'2.5' is not a whole number"),
     (["--range_label", "0.7"], "at least 0 and at most 0.5, not 0.7"),
     (["--loss", "asl", "--asl_gamma_neg", "0.5"], "gamma must be 0 or at least 1"),

@@ -40,7 +40,8 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     (HEADER + "a,1,2\n", "must be 0 or 1, not '2'"), (HEADER + "a,1,\n", "must be 0 or 1, not ''"),
     (HEADER + "a,1,yes\n", "not 'yes'"), (HEADER + "a,1,0\nb,0,0\na,1,0\n", r"line 4 \('a'\).*row above already"),
     ("IMAGE,sea,sea\na,1,0\n", "distinct label names"), ("IMAGE,,sea\na,1,0\n", "distinct label names"),
-    ("IMAGE\na\n", "distinct label names"),
+    ("IMAGE\na\n", "distinct label names"), ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
+    ("a,1,0\nb,0,1\n", r"0/1: \['0', '1'\]"), (HEADER + "a" * 200_000 + ",1,0\n", "field larger"),
 ])
 def test_bad_tables(tmp_path, content, sentence):
     (tmp_path / "t.csv").write_text(content)
@@ -178,6 +179,24 @@ def test_missing_pieces_are_named(ucm, aid, tmp_path):
         load_data("AID_Multilabel", aid)
 
 
+def test_hidden_files_and_folders_are_passed_over(ucm):
+    images = ucm / "UCM_Multilabel" / "UCMerced_LandUse" / "Images"
+    for hidden in ("river/._river00.tif", "river/.ipynb_checkpoints/river00-checkpoint.tif"):
+        write_image(images / hidden, 0)
+    (images / "river" / "Thumbs.db").write_text("")
+    assert sum(len(split.images) for split in load_data("UCM_Multilabel", ucm).splits.values()) == 30
+
+
+def test_overlapping_lists_are_warned_of(ucm, tmp_path, capsys):
+    images = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))]
+    for part, chosen in (("train", images[:20]), ("val", images[20:25]), ("test", images[17:])):
+        (tmp_path / f"{part}.txt").write_text("\n".join(chosen))
+    load_data("UCM_Multilabel", ucm, {part: tmp_path / f"{part}.txt" for part in ("train", "val", "test")})
+    warnings = capsys.readouterr().err
+    assert "3 images are both in the train and in the test list" in warnings
+    assert "5 images are both in the val and in the test list" in warnings and "the train and in the val" not in warnings
+
+
 def test_two_images_of_one_name(ucm):
     folder = ucm / "UCM_Multilabel" / "UCMerced_LandUse" / "Images"
     write_image(folder / "other" / "river00.tif", 99)
@@ -222,6 +241,10 @@ def test_undecodable_images(tmp_path):
         load_image(tmp_path / "c.png")
     with pytest.raises(InputError, match="floating-point"):
         load_image(tmp_path / "f.tif")
+    for brightest in (255, 4095):  # 8 or 12 bits in a 16-bit file would come out black
+        Image.fromarray(np.full((4, 4), brightest, np.uint16)).save(tmp_path / "dark.tif")
+        with pytest.raises(InputError, match=f"dark.tif has values up to {brightest}"):
+            load_image(tmp_path / "dark.tif")
 
 
 def test_transforms():
@@ -236,8 +259,19 @@ def test_transforms():
     assert all(image.shape == (3, 64, 64) for image in seen)
     corners = [image[:, 0, 0].sum() == 0 for image in seen]
     assert sum(corners) > 10  # rotated: corners black, and hardly ever exactly upright
-    centers = {tuple(image[:, 32, 32].tolist()) for image in seen}
-    assert len(centers) > 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_flips(axis):
+    """A rotation by up to 90 degrees never brings the bright half to the other side; a flip does, half of the time."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32] = 255
+    image, dark = Image.fromarray(pixels if axis == 0 else pixels.swapaxes(0, 1)), 0
+    torch.manual_seed(0)
+    for _ in range(60):
+        near, far = train_transform(64)(image).float().mean(0).chunk(2, dim=axis)
+        dark += (near.mean() < far.mean()).item()
+    assert 15 < dark < 45
 
 
 def test_normalize():

@@ -81,6 +81,9 @@ def test_a_few_missing_tensors_are_reported_and_many_are_refused(torchvision_res
     torch.save(state, tmp_path / "w.pth")
     build_model("Resnet-18", 5, tmp_path / "w.pth")
     assert "99 of its 100 weights; missing: 1 (conv1.weight)" in capsys.readouterr().out
+    torch.save({**state, "conv1.weight": torch.zeros(64, 4, 7, 7)}, tmp_path / "w.pth")  # of another shape
+    build_model("Resnet-18", 5, tmp_path / "w.pth")
+    assert "99 of its 100 weights; missing: 1 (conv1.weight)" in capsys.readouterr().out
     torch.save({name: tensor for name, tensor in state.items() if not name.startswith("layer4")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="does not fit this network: .* of the backbone's 100 tensors"):
         build_model("Resnet-18", 5, tmp_path / "w.pth")
@@ -140,7 +143,7 @@ def test_load_trained_bare_state_dict(tmp_path):
     model = build_model("Resnet-18", 5)
     torch.save({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "w.pth")
     again, about = load_trained(tmp_path / "w.pth", "Resnet-18", 5)
-    assert about == {} and torch.equal(again.fc.weight, model.fc.weight)
+    assert about == {} and not again.training and torch.equal(again.fc.weight, model.fc.weight)
     with pytest.raises(InputError, match="give --model and --label_num"):
         load_trained(tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"does not fit .*shape: 2 \(fc.weight, fc.bias\)"):

@@ -1,6 +1,7 @@
 """Command-line options that Train.py and Test.py share, and the checks of their values."""
 
 import argparse
+import math
 import os
 
 import torch
@@ -23,9 +24,9 @@ def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"'{text}' is not {'a whole' if kind is int else 'a'} number") from None
-        if not minimum <= value <= maximum or (exclusive and value == minimum):
+        if not minimum <= value <= maximum or math.isinf(value) or (exclusive and value == minimum):
             bounds = f"above {minimum:g}" if exclusive else f"at least {minimum:g}"
-            bounds += f" and at most {maximum:g}" if maximum < float("inf") else ""
+            bounds += f" and at most {maximum}" if maximum < float("inf") else ""
             raise argparse.ArgumentTypeError(f"must be {bounds}, not {text}")
         return value
 
@@ -33,12 +34,12 @@ def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive:
 
 
 def batch_size(text: str) -> int:
-    return number(int, 1)(text)
+    return number(int, 1, 100_000)(text)
 
 
 def image_size(text: str) -> int:
     # The networks shrink images by 32, and batch normalisation needs more than one pixel per image.
-    return number(int, 64)(text)
+    return number(int, 64, 10_000)(text)
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
     return device

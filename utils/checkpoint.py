@@ -29,7 +29,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
         kept = f"; the one of an earlier epoch is kept in {path}" if path.exists() else ""
         raise InputError(f"checkpoint {path} could not be written ({error}){kept}; make room or choose "
-                         "another --work-dir") from error
+                         "another folder") from error
 
 
 def random_states() -> dict[str, Any]:

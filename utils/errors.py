@@ -21,9 +21,10 @@ def exit_cleanly(main: Callable[[], None]) -> None:
     except OSError as error:  # a folder that cannot be written, a full disk
         if error.filename is None and error.strerror is None:
             raise
-        sys.exit(_say(f"error: {error.filename or 'the disk'}: {error.strerror}", code=2))
+        what = error.filename or "a file could not be written"
+        sys.exit(_say(f"error: {what}: {error.strerror}; make room, or choose another folder", code=2))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted; finished epochs are kept in the run folder", code=130))
+        sys.exit(_say("interrupted; epochs that were finished are kept in their run folder", code=130))
 
 
 def _say(sentence: str, code: int) -> int:
