@@ -55,8 +55,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument("--max_epoch", type=number(int, 1), default=400, metavar="N",
                         help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs want a larger --lr")
     recipe.add_argument("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
-                        help="learning rate of Adam; try 1e-4 for some 30 epochs. Too large a rate saturates the scores, and "
-                             "r4c, whose slope is steep but narrow, then hardly learns")
+                        help="learning rate of Adam; try 1e-4 for some 30 epochs. Too large a rate saturates the "
+                             "scores, and r4c, whose slope is steep but narrow, then hardly learns")
     recipe.add_argument("--train_batch_size", type=batch_size, default=16, metavar="B",
                         help="also the length of the lists of L2R-feature and L2R-sample")
     recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B",

@@ -3,7 +3,7 @@
     python benchmark/compare_losses.py --dataset UCM_Multilabel --model MobileNet-V2 \
         --pretrained_path weights/mobilenet_v2_imagenet.pth --image_size 128 --max_epoch 30
 
-Trains every loss at every learning rate and seed with Train.py, tests the best epoch with Test.py, and copies what
+Trains every loss:rate of --runs with every seed by Train.py, tests the best epoch with Test.py, and copies what
 they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from
 these files alone, has a row per run; the rate chosen by validation micro F1 is in bold. A finished run is not repeated.
 """
@@ -22,18 +22,18 @@ COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1"
 
 
 def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
-    """The run's folder; trains unless one with all epochs is there."""
+    """The run's folder, relative to the repository; trains unless one with all epochs is there."""
     work_dir = runs / f"{loss}_{lr}_seed{seed}"
-    for log in work_dir.glob("*/log.csv"):
+    for log in (ROOT / work_dir).glob("*/log.csv"):
         if len(log.read_text().splitlines()) == options.max_epoch + 1:
-            return log.parent
+            return log.parent.relative_to(ROOT)
     pretrained = ["--pretrained_path", options.pretrained_path] if options.pretrained_path else []
     command = ["Train.py", "--dataset", options.dataset, "--data_root", options.data_root, "--model", options.model,
                *pretrained, "--image_size", str(options.image_size), "--max_epoch", str(options.max_epoch),
                "--loss", loss, "--lr", lr, "--seed", str(seed), "--work-dir", str(work_dir)]
     print("python", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    return max(work_dir.iterdir())
+    return max((ROOT / work_dir).iterdir()).relative_to(ROOT)
 
 
 def collect(run: Path, results: Path) -> None:
@@ -75,18 +75,19 @@ def main() -> None:
     parser.add_argument("--pretrained_path")
     parser.add_argument("--image_size", type=int, default=128)
     parser.add_argument("--max_epoch", type=int, default=30)
-    parser.add_argument("--losses", nargs="+", default=["r4c", "bce"])
-    parser.add_argument("--lrs", nargs="+", default=["1e-4", "2e-4", "5e-4"])
+    parser.add_argument("--runs", nargs="+", metavar="LOSS:LR",
+                        default=["r4c:1e-4", "r4c:2e-4", "r4c:5e-4", "bce:2e-4", "bce:5e-4", "bce:1e-3"],
+                        help="what to train; widen it where a loss's best rate is the first or last")
     parser.add_argument("--seeds", nargs="+", type=int, default=[3050])
     options = parser.parse_args()
     name = f"{options.dataset}_{options.model}_{options.image_size}px_{options.max_epoch}epochs"
     results = ROOT / "benchmark" / "results" / name
     for seed in options.seeds:
-        for lr in options.lrs:
-            for loss in options.losses:
-                run = train(options, loss, lr, seed, Path("runs") / name)
-                collect(run, results / f"{loss}_{lr}_seed{seed}")
-                (results / "table.md").write_text(table(results), encoding="utf-8")
+        for loss, lr in (run.split(":") for run in options.runs):
+            folder = train(options, loss, lr, seed, Path("runs") / name)
+            if not (results / f"{loss}_{lr}_seed{seed}" / "metrics.json").exists():
+                collect(folder, results / f"{loss}_{lr}_seed{seed}")
+            (results / "table.md").write_text(table(results), encoding="utf-8")
     print((results / "table.md").read_text(encoding="utf-8"))
 
 

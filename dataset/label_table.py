@@ -72,8 +72,8 @@ def read_label_table(path: str | Path) -> LabelTable:
     repeated = {name for name in names if names.count(name) > 1 or name in ("", "0", "1")}
     if not names or repeated:
         found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "there are none"
-        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label names, with "
-                         f"tabs or commas between them ({found})")
+        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label "
+                         f"names, with tabs or commas between them ({found})")
 
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:

@@ -40,8 +40,8 @@ def load_image(path: Path) -> Image.Image:
 def _from_16_bits(gray: np.ndarray, path: Path) -> Image.Image:
     """16-bit gray to 8 bits by its upper byte; Pillow's own conversion clips everything above 255 to white."""
     if gray.max() > 65535 or 0 < gray.max() < 4096:
-        raise InputError(f"{path} has values up to {gray.max()}, where 16 bits reach 65535, and would come out black or "
-                         "white; save it with 8 bits per channel")
+        raise InputError(f"{path} has values up to {gray.max()}, where 16 bits reach 65535, and would come out black "
+                         "or white; save it with 8 bits per channel")
     return Image.fromarray((gray.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
 
 

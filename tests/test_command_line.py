@@ -91,8 +91,9 @@ def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):
 
 def test_test_from_another_working_directory(ucm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "l.txt").write_text("\n".join(path.relative_to(tmp_path).as_posix() for path in ucm.rglob("*0[0-7].tif")))
-    (tmp_path / "t.txt").write_text("\n".join(path.relative_to(tmp_path).as_posix() for path in ucm.rglob("*99.tif")))
+    for name, pattern in (("l.txt", "*0[0-7].tif"), ("t.txt", "*99.tif")):
+        images = [path.relative_to(tmp_path).as_posix() for path in ucm.rglob(pattern)]
+        (tmp_path / name).write_text("\n".join(images))
     folder = train_ucm(Path("data"), "--work-dir", tmp_path / "runs", "--train_dir", "l.txt", "--test_dir", "t.txt")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
