@@ -79,9 +79,8 @@ def main(argv: list[str] | None = None) -> dict:
     weights = Path(args.weights_path or newest_checkpoint(args.work_dir))
     model, about = load_trained(weights, args.model, args.label_num)
     data = find_test_data(args, about.get("args", {}))
+    data.check_label_num(args.label_num)
     names = about.get("label_names", data.label_names)
-    if args.label_num not in (None, len(data.label_names)):
-        raise InputError(f"--label_num {args.label_num}, but the label table has {len(data.label_names)} labels")
 
     test = data.splits["test"]
     labels = labels_in_order(data, names)

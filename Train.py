@@ -114,9 +114,7 @@ def find_data(args: argparse.Namespace) -> Data:
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed)
-    if args.label_num not in (None, len(data.label_names)):
-        raise InputError(f"--label_num {args.label_num}, but the label table has {len(data.label_names)} labels; "
-                         "correct it or leave it out")
+    data.check_label_num(args.label_num)
     return data
 
 

@@ -41,6 +41,12 @@ class Data:
     root: Path
     splits: dict[str, Split]
 
+    def check_label_num(self, label_num: int | None) -> None:
+        """Raise InputError where `--label_num` is given and is not the table's number of labels."""
+        if label_num not in (None, len(self.label_names)):
+            raise InputError(f"--label_num {label_num}, but the label table has {len(self.label_names)} labels; "
+                             "correct one of them")
+
     def write_lists(self, folder: Path) -> None:
         """Write train.txt, val.txt, test.txt, which --train_dir, --val_dir and --test_dir read."""
         for name, split in self.splits.items():

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import Test
 import Train
 from conftest import NAMES, random_labels, write_image, write_table
 from model import NETWORKS, build_model
+from utils.curves import draw_curves
 from utils.errors import exit_cleanly
 from utils.metrics import multilabel_metrics
 
@@ -70,6 +72,21 @@ def test_run_folder(trained, ucm):
     assert checkpoint["label_names"] == NAMES and checkpoint["epoch"] == 2 and checkpoint["optimizer"]["state"]
     best = torch.load(trained / "best.pth", weights_only=True)
     assert best["best_score"] == pytest.approx(max(float(row["val_OF1"]) for row in rows), abs=1e-5)
+
+
+def test_curves_are_those_of_the_log(trained, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    draw_curves(trained / "log.csv", trained / "curves.png")
+    with open(trained / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = {line.get_label(): line for axes in figures[0].axes for line in axes.lines}
+    columns = {"loss": "train_loss", "feature": "train_feature", "label": "train_label", "sample": "train_sample",
+               "mAP": "val_mAP", "OF1": "val_OF1", "CF1": "val_CF1", "lr": "lr"}
+    assert lines.keys() == columns.keys()
+    for name, column in columns.items():
+        assert list(lines[name].get_xdata()) == [1, 2]
+        assert list(lines[name].get_ydata()) == [float(row[column]) for row in rows]
 
 
 def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):

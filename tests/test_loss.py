@@ -172,6 +172,12 @@ def test_full_precision_under_autocast(name, dtype):
     assert total.dtype == torch.float32 and total == expected
 
 
+def test_the_readmes_reason_for_full_precision():
+    exact, coarse = (torch.sigmoid(100 * (torch.tensor(0.503, dtype=dtype) - 0.5))
+                     for dtype in (torch.float64, torch.bfloat16))
+    assert (round(exact.item(), 3), round(coarse.item(), 3)) == (0.574, 0.598)
+
+
 def test_common_labels_are_counted_exactly_under_autocast():
     """bfloat16 has no odd numbers above 256: a matrix product in it would miscount."""
     features, _, labels = batch(6, 900, share=0.6, dtype=torch.float32)

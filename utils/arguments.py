@@ -33,13 +33,9 @@ def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive:
     return parse
 
 
-def batch_size(text: str) -> int:
-    return number(int, 1, 100_000)(text)
-
-
-def image_size(text: str) -> int:
-    # The networks shrink images by 32, and batch normalisation needs more than one pixel per image.
-    return number(int, 64, 10_000)(text)
+batch_size = number(int, 1, 100_000)
+# The networks shrink images by 32, and batch normalisation needs more than one pixel per image.
+image_size = number(int, 64, 10_000)
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
