@@ -1,21 +1,23 @@
-"""Test a trained classifier: one table, and metrics.json, per_label.csv and scores.csv beside the checkpoint.
+"""Test a trained classifier: tables, and metrics.json, per_label.csv and scores.csv beside the checkpoint.
 
     python Test.py                                     the newest run below --work-dir
     python Test.py --weights_path runs/.../best.pth
+    python Test.py --images FOLDER photo.jpg           predict on pictures without labels: predictions.csv
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from dataset import Data, Normalize, build_loader, dataset_name, eval_transform, load_data
+from dataset import Data, Normalize, Split, build_loader, dataset_name, eval_transform, images_at, load_data
 from model import load_trained
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly
-from utils.report import evaluate, format_report, write_report
+from utils.report import evaluate, format_report, write_predictions, write_report
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,13 +33,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                              "data set's test split)")
     parser.add_argument("--label_path", metavar="TABLE",
                         help="label table (default: as in training, else the data set's)")
+    parser.add_argument("--images", nargs="+", metavar="PATH",
+                        help="predict on these pictures, and on all pictures in these folders, instead of testing")
     parser.add_argument("--model", help="network of a bare state dict")
     parser.add_argument("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
     parser.add_argument("--image_size", type=image_size, metavar="PX", help="(default: as in training, else 512)")
     parser.add_argument("--test_batch_size", type=batch_size, default=64, metavar="B",
                         help="images at a time; has no influence on the figures")
     parser.add_argument("--save_path", metavar="DIR",
-                        help="folder for the results (default: test_best beside best.pth, val_best for a list val.txt)")
+                        help="folder for the results (default: test_best beside best.pth, val_best for a list val.txt, "
+                             "images_best for --images)")
     parser.add_argument("--work-dir", default="./runs", metavar="DIR", help="where the newest run is looked for")
     add_machine_options(parser)
     return parser.parse_args(argv)
@@ -50,8 +55,9 @@ def newest_checkpoint(work_dir: str) -> Path:
     return found[-1]
 
 
-def find_test_data(args: argparse.Namespace, trained_with: dict) -> Data:
-    """The test images: the arguments say which, else the arguments of the training do."""
+def find_test_data(args: argparse.Namespace, about: dict) -> Data:
+    """The test images: the arguments say which, else those of the training, which the checkpoint `about` knows."""
+    trained_with = about.get("args", {})
     dataset = dataset_name(args.dataset or trained_with.get("dataset", "AID_Multilabel"))
     same_data = dataset == trained_with.get("dataset")
     if same_data and trained_with["train_dir"] and not (args.test_dir or trained_with["test_dir"]):
@@ -60,11 +66,28 @@ def find_test_data(args: argparse.Namespace, trained_with: dict) -> Data:
     test_dir = args.test_dir or (trained_with["test_dir"] if same_data else None)
     label_path = args.label_path or (trained_with["label_path"] if same_data else None)
     lists = {"test": test_dir} if test_dir else None
-    return load_data(dataset, args.data_root or trained_with.get("data_root", "./data"), lists, label_path)
+    data = load_data(dataset, args.data_root or trained_with.get("data_root", "./data"), lists, label_path,
+                     trained_with.get("seed", 3050), trained_with.get("train_ratio"), about.get("label_names"))
+    data.check_label_num(args.label_num)
+    kinds = {False: "several labels per image", True: "one label per image"}
+    if about.get("single_label", data.single_label) != data.single_label:
+        raise InputError(f"the checkpoint was trained for {kinds[about['single_label']]}, and the data has "
+                         f"{kinds[data.single_label]}")
+    if "test" not in data.splits:
+        raise InputError(f"{data.root} has no test images: name some with --test_dir LIST")
+    if same_data and about.get("test_fingerprint") not in (None, data.test_fingerprint()) and not test_dir:
+        raise InputError(f"the images below {data.root} are not those of the training, so a split of them could test "
+                         "on images that were trained on: say with --test_dir which to test, as test.txt of the run "
+                         "does")
+    return data
 
 
 def labels_in_order(data: Data, names: list[str]) -> np.ndarray:
-    """The test labels (N, C) with columns in the order of the checkpoint's label names."""
+    """The test labels (N, C) with columns in the order of the checkpoint's label names.
+
+    Raises:
+        InputError: where the names differ.
+    """
     if sorted(data.label_names) != sorted(names):
         only_here, only_there = set(data.label_names) - set(names), set(names) - set(data.label_names)
         raise InputError("the checkpoint and the data have different labels: only the data "
@@ -72,28 +95,44 @@ def labels_in_order(data: Data, names: list[str]) -> np.ndarray:
     return data.splits["test"].labels[:, [data.label_names.index(name) for name in names]]
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """Test; returns the report that metrics.json holds."""
-    args = parse_arguments(argv)
+def scores_of(split: Split, model: torch.nn.Module, about: dict, args: argparse.Namespace, title: str) -> np.ndarray:
+    """Scores (N, C) of a split's images, prepared as in training."""
     device = pick_device(args.device)
+    transform = eval_transform(args.image_size or about.get("image_size", 512))
+    loader = build_loader(split, transform, args.test_batch_size, pick_num_workers(args.num_workers, device))
+    normalize = (Normalize(about["mean"], about["std"]) if about else Normalize()).to(device)
+    return predict(model.to(device), loader, normalize, device, title, about.get("activation", "sigmoid"))[0]
+
+
+def predict_images(model: torch.nn.Module, about: dict, args: argparse.Namespace, folder: Path) -> None:
+    """Write predictions.csv of `--images` into `folder`, and show its first lines."""
+    images = images_at(args.images)
+    names = about.get("label_names") or [f"label {column}" for column in range(args.label_num)]
+    scores = scores_of(Split(images, np.zeros((len(images), len(names)))), model, about, args, "predicting")
+    labels = write_predictions(folder / "predictions.csv", images, scores, names, about.get("single_label", False))
+    for image, image_labels in list(zip(images, labels))[:10]:
+        print(f"{image}: {image_labels or '(none above 0.5)'}")
+    print(f"labels and scores of {len(images)} images: {folder / 'predictions.csv'}")
+
+
+def main(argv: list[str] | None = None) -> dict | None:
+    """Test; returns the report that metrics.json holds, or None after `--images`."""
+    args = parse_arguments(argv)
     weights = Path(args.weights_path or newest_checkpoint(args.work_dir))
     model, about = load_trained(weights, args.model, args.label_num)
-    data = find_test_data(args, about.get("args", {}))
-    data.check_label_num(args.label_num)
-    names = about.get("label_names", data.label_names)
-
-    test = data.splits["test"]
-    labels = labels_in_order(data, names)
-    size = args.image_size or about.get("image_size", 512)
-    normalize = (Normalize(about["mean"], about["std"]) if about else Normalize()).to(device)
-    loader = build_loader(test, eval_transform(size), args.test_batch_size, pick_num_workers(args.num_workers, device))
-    scores, _ = predict(model.to(device), loader, normalize, device, "test")
-
-    report = {"weights": str(weights), "epoch": about.get("epoch"), "image_size": size, "device": str(device),
-              **evaluate(scores, labels, names)}
-    print(f"{weights}: {len(test.images)} test images at {size} x {size}\n\n{format_report(report)}")
-    part = Path(args.test_dir).stem if args.test_dir else "test"
+    part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
     folder = Path(args.save_path or weights.parent / f"{part}_{weights.stem}")
+    if args.images:
+        return predict_images(model, about, args, folder)
+
+    data = find_test_data(args, about)
+    names, test = about.get("label_names", data.label_names), data.splits["test"]
+    labels = labels_in_order(data, names)
+    scores = scores_of(test, model, about, args, "test")
+    size = args.image_size or about.get("image_size", 512)
+    report = {"weights": str(weights), "epoch": about.get("epoch"), "image_size": size,
+              "device": str(pick_device(args.device)), **evaluate(scores, labels, names, data.single_label)}
+    print(f"{weights}: {len(test.images)} test images at {size} x {size}\n\n{format_report(report)}")
     write_report(folder, report, test.images, scores, labels)
     print(f"\nresults: {folder}")
     return report

@@ -19,7 +19,7 @@ from utils.checkpoint import random_states, save_checkpoint, seed_everything
 from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.errors import InputError, exit_cleanly
-from utils.metrics import multilabel_metrics
+from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.run_log import append_log, create_run_folder, write_args
 
 
@@ -27,9 +27,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="AID_Multilabel",
-                      help="AID_Multilabel, UCM_Multilabel, or Synthetic_Multilabel, which draws its own images")
+                      help="AID_Multilabel, UCM_Multilabel; AID, NWPU-RESISC45 with one label per image; Custom for "
+                           "images of your own; Synthetic_Multilabel, which draws its images")
     data.add_argument("--data_root", default="./data", metavar="DIR",
-                      help="the folder that holds <dataset>/ as its distributor ships it")
+                      help="the folder that holds <dataset>/ as its distributor ships it; for Custom, also the "
+                           "folder of the images itself")
     data.add_argument("--train_dir", metavar="LIST",
                       help="list file of training images, in place of the data set's own split")
     data.add_argument("--val_dir", metavar="LIST",
@@ -37,7 +39,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--test_dir", metavar="LIST",
                       help="list file of test images; training only copies it into the run folder")
     data.add_argument("--label_path", metavar="TABLE",
-                      help="label table, in place of the data set's own; tabs or commas")
+                      help="label table, in place of the data set's own: a column of 0/1 per label, or the columns "
+                           "image,labels with names like sea;sand; tabs or commas")
+    data.add_argument("--train_ratio", type=number(float, 0, 0.99, exclusive=True), metavar="R",
+                      help="share of each class to train on, where the data has no split: the rest tests (default: "
+                           "0.2 for AID, 0.1 for NWPU-RESISC45, 0.8 for Custom)")
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
                       help="number of labels, checked against the table; may be left out")
     data.add_argument("--image_size", type=image_size, default=512, metavar="PX",
@@ -51,7 +57,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     network.add_argument("--pretrained_path", metavar="FILE", help="start from this weight file instead")
 
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--loss", choices=list(LOSSES), default="r4c", help="r4c, or a baseline")
+    recipe.add_argument("--loss", choices=list(LOSSES), default="r4c",
+                        help="r4c, or a baseline; ce is softmax cross-entropy, for one label per image")
     recipe.add_argument("--max_epoch", type=number(int, 1), default=400, metavar="N",
                         help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs want a larger --lr")
     recipe.add_argument("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
@@ -62,7 +69,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B",
                         help="images at a time in validation; has no influence on the figures")
     recipe.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=3050, metavar="S",
-                        help="of the weights, the order, the augmentation and the validation images")
+                        help="of the weights, the order, the augmentation, the validation images and, where the data "
+                             "has no split, the test images")
 
     losses = parser.add_argument_group("losses")
     losses.add_argument("--number_sample", type=number(int, 0, 10_000), default=16, metavar="N",
@@ -113,8 +121,10 @@ def find_data(args: argparse.Namespace) -> Data:
     lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test") if getattr(args, f"{part}_dir")}
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
-    data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed)
+    data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
     data.check_label_num(args.label_num)
+    if args.loss == "ce" and not data.single_label:
+        raise InputError(f"--loss ce needs exactly one label per image, and {args.dataset} has several: take bce")
     return data
 
 
@@ -127,7 +137,8 @@ def absolute_paths(args: argparse.Namespace) -> dict[str, str]:
 def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
     """An epoch in one line."""
     losses = " ".join(f"{name} {value:.3f}" for name, value in trained.items() if name != "images_per_second")
-    return (f" lr {lr:.1e}  {losses}  val mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
+    accuracy = f"accuracy {val['accuracy']:.2%}  " if "accuracy" in val else ""
+    return (f" lr {lr:.1e}  {losses}  val {accuracy}mAP {val['mAP']:.2%}  micro F1 {val['OF1']:.2%}"
             f"  {trained['images_per_second']:.0f} images/s ")
 
 
@@ -140,10 +151,11 @@ def main(argv: list[str] | None = None) -> Path:
 
     data = find_data(args)
     counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
-    print(f"{args.dataset}: {len(data.label_names)} labels, {counts} images; device {device}")
+    kind = "classes" if data.single_label else "labels"
+    print(f"{args.dataset}: {len(data.label_names)} {kind}, {counts} images; device {device}")
     workers = pick_num_workers(args.num_workers, device)
-    train_loader = build_loader(data.splits["train"], train_transform(args.image_size), args.train_batch_size, workers,
-                                shuffle=True, seed=args.seed)
+    train_loader = build_loader(data.splits["train"], train_transform(args.image_size, data.single_label),
+                                args.train_batch_size, workers, shuffle=True, seed=args.seed)
     val_loader = build_loader(data.splits["val"], eval_transform(args.image_size), args.val_batch_size, workers)
 
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
@@ -158,21 +170,24 @@ def main(argv: list[str] | None = None) -> Path:
     write_args(folder, vars(args), device)
     data.write_lists(folder)
 
-    best_score = -1.0
+    best_score, selects = -1.0, "accuracy" if data.single_label else "OF1"
     for epoch in range(1, args.max_epoch + 1):
         title, lr = f"epoch {epoch}/{args.max_epoch}", learning_rate(epoch, args.max_epoch, args.lr)
         for group in optimizer.param_groups:
             group["lr"] = lr
         trained = train_one_epoch(model, train_loader, loss, optimizer, normalize, device, title)
-        val = multilabel_metrics(*predict(model, val_loader, normalize, device, "validation"))
-        is_best = val["OF1"] >= best_score  # a tie keeps the later epoch
-        best_score = max(best_score, val["OF1"])
+        predicted = predict(model, val_loader, normalize, device, "validation", loss.activation)
+        val = (single_label_metrics(*predicted) if data.single_label else {}) | multilabel_metrics(*predicted)
+        is_best = val[selects] >= best_score  # a tie keeps the later epoch
+        best_score = max(best_score, val[selects])
         append_log(folder / "log.csv", {"epoch": epoch, "lr": lr, **{f"train_{name}": v for name, v in trained.items()},
                                         **{f"val_{name}": v for name, v in val.items()}})
         print(title, summary(lr, trained, val), "best" if is_best else "")
         if not args.not_save:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
                       "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
+                      "single_label": data.single_label, "activation": loss.activation,
+                      "test_fingerprint": data.test_fingerprint(),
                       "epoch": epoch, "best_score": best_score, "args": {**vars(args), **absolute_paths(args)}}
             if is_best:
                 save_checkpoint(checkpoints / "best.pth", usable)

@@ -5,7 +5,8 @@
 
 Trains every loss:rate of --runs with every seed by Train.py, tests the best epoch with Test.py, and copies what
 they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from
-these files alone, has a row per run; the rate chosen by validation micro F1 is in bold. A finished run is not repeated.
+these files alone, has a row per run; the rate chosen by the validation figure that also chooses the epoch (micro F1, or
+accuracy for a single label) is in bold. A finished run is not repeated.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
            "example_F2": "example F2"}
+SINGLE_LABEL_COLUMNS = {"accuracy": "accuracy", "average_accuracy": "average accuracy", "kappa": "kappa",
+                        "argmax_F1": "macro F1", "top5": "top-5", "mAP": "mAP"}
 
 
 def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
@@ -48,20 +51,23 @@ def table(results: Path) -> str:
     """table.md from the files below `results`."""
     rows = []
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
-        with open(folder / "log.csv", newline="", encoding="utf-8") as file:
-            val = max(float(row["val_OF1"]) for row in csv.DictReader(file))
         args = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
         test = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        columns, selects = (SINGLE_LABEL_COLUMNS, "accuracy") if "single_label" in test else (COLUMNS, "OF1")
+        with open(folder / "log.csv", newline="", encoding="utf-8") as file:
+            val = max(float(row[f"val_{selects}"]) for row in csv.DictReader(file))
         rows.append((args["loss"], args["lr"], args["seed"], val, test))
-    best = {}  # loss -> (mean validation figure over seeds, learning rate)
-    for loss, lr in {row[:2] for row in rows}:
-        vals = [row[3] for row in rows if row[:2] == (loss, lr)]
-        best[loss] = max(best.get(loss, (0, 0)), (sum(vals) / len(vals), lr))
-    titles = ["loss", "lr", "seed", "epoch", "val micro F1", *(f"test {title}" for title in COLUMNS.values())]
+    first_seed = min(row[2] for row in rows)  # the one with which all rates were tried
+    best = {}  # loss -> (validation figure, learning rate)
+    for loss, lr, seed, val, _ in rows:
+        if seed == first_seed:
+            best[loss] = max(best.get(loss, (0, 0)), (val, lr))
+    titles = ["loss", "lr", "seed", "epoch", f"val {columns[selects]}",
+              *(f"test {title}" for title in columns.values())]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for loss, lr, seed, val, test in sorted(rows, key=lambda row: (row[0] != "r4c", *row[:3])):
         cells = [loss, f"{lr:g}", str(seed), str(test["epoch"]), f"{100 * val:.2f}",
-                 *(f"{100 * test['metrics'][name]:.2f}" for name in COLUMNS)]
+                 *(f"{100 * (test['metrics'] | test.get('single_label', {}))[name]:.2f}" for name in columns)]
         mark = "**" if best[loss][1] == lr else ""
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -2,10 +2,11 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.errors import InputError, some, warn
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
@@ -13,20 +14,49 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path; hidden files and folders are passed over."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def find_images(folder: Path, table: Path | None = None) -> list[Path]:
+    """All images below a folder, sorted by path; hidden files and folders are passed over.
+
+    Other files, save the label table, are passed over with a warning: they may be images in a format not read here.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file()
+                   and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts))
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [str(path.relative_to(folder)) for path in files
+              if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
+    if others:
+        warn(f"passed over {some(others, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
+    return images
 
 
-def read_image_list(path: str | Path, roots: Sequence[Path]) -> list[Path]:
-    """The images that a list file names, in its order.
+def images_at(paths: Sequence[str | Path]) -> list[Path]:
+    """The images among `paths`, and all below the folders among them; each once.
+
+    Raises:
+        InputError: for a path that is not there, and where there is no image at all.
+    """
+    images: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"there is no image or folder {path}")
+        images |= dict.fromkeys(find_images(path) if path.is_dir() else [path])
+    if not images:
+        raise InputError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) below {', '.join(map(str, paths))}")
+    return list(images)
+
+
+def read_image_list(path: str | Path, roots: Sequence[Path],
+                    absent: list[str] | None = None) -> tuple[list[Path], dict[Path, str]]:
+    """The images that a list file names, in its order, and their classes: what the line says, else their folder.
 
     A relative path is looked up below each of `roots`, then beside the list file, then from the working
     directory.
 
+    Args:
+        absent: takes the names of images that are not there, which otherwise are an error.
     Raises:
-        InputError: for a missing or empty list, a line without an image path, an image that is not there.
+        InputError: for a missing or empty list, a line without an image path, an image that is not there, and two
+            lines that give an image different classes.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,7 +65,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path]) -> list[Path]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} cannot be read as UTF-8 text: {error}") from error
-    images = []
+    images, classes = [], {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -44,24 +74,32 @@ def read_image_list(path: str | Path, roots: Sequence[Path]) -> list[Path]:
             raise InputError(f"{path}, line {number}: '{line.strip()}' names no image ({', '.join(IMAGE_SUFFIXES)})")
         places = [root / match[1] for root in (*roots, path.parent, Path())]
         image = next((place for place in places if place.is_file()), None)
+        if image is None and absent is not None:
+            absent.append(match[1])
+            continue
         if image is None:
             raise InputError(f"{path}, line {number}: there is no image {match[1]} below "
                              f"{' or '.join(dict.fromkeys(str(place) for place in (*roots, path.parent)))}")
         images.append(image)
-    if not images:
+        name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
+        if classes.setdefault(image, name) != name:
+            raise InputError(f"{path}, line {number}: {match[1]} is of class '{name}' here and of class "
+                             f"'{classes[image]}' in a line above")
+    if not images and not absent:
         raise InputError(f"list file {path} is empty")
-    return images
+    return images, classes
 
 
-def write_image_list(path: Path, images: Sequence[Path], root: Path) -> None:
+def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Sequence[str] | None = None) -> None:
     """Write a list that `read_image_list` reads: "path class", paths below `root` relative to it.
 
-    The class is the name of the image's folder.
+    Args:
+        classes: of each image; by default the name of its folder.
     """
     root = Path(os.path.abspath(root))
     lines = []
-    for image in images:
+    for image, name in zip(images, classes or [""] * len(images)):
         image = Path(os.path.abspath(image))  # not resolved: a linked folder stays below the root
-        name = image.relative_to(root) if image.is_relative_to(root) else image
-        lines.append(f"{name.as_posix()} {image.parent.name}\n")
+        place = image.relative_to(root) if image.is_relative_to(root) else image
+        lines.append(f"{place.as_posix()} {name or image.parent.name}\n")
     path.write_text("".join(lines), encoding="utf-8")

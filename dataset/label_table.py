@@ -1,26 +1,36 @@
-"""Label tables: a header of label names, then a row of 0/1 cells per image; tab- or comma-separated."""
+"""Label tables, tab- or comma-separated, in two forms: a column of 0/1 cells per label, or one column of label names.
+
+    IMAGE\\LABEL,sea,sand,ship          image,labels
+    beach_1,1,1,0                       beach_1,sea;sand
+"""
 
 import csv
-from collections.abc import Iterable
+import difflib
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError
+from utils.errors import InputError, some
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """path: the file. names: C label names, in its order. rows: image key -> (C,) uint8 of 0 and 1."""
+    """path: the file. names: C label names. rows: image key -> (C,) uint8 of 0 and 1."""
 
     path: Path
     names: list[str]
     rows: dict[str, np.ndarray]
 
     def key(self, image: Path) -> str | None:
-        """The row key of an image: its file name without extension, or with it; None where no row has either."""
-        return next((key for key in (image.stem, image.name) if key in self.rows), None)
+        """The row key of an image: its file name without or with extension, or the last few parts of its path with
+        slashes; None where no row has any of these."""
+        parts = unicodedata.normalize("NFC", str(image.absolute().as_posix())).split("/")
+        tails = ("/".join(parts[-count:]) for count in range(1, len(parts)))
+        return next((key for tail in tails for key in (tail.removesuffix(image.suffix), tail) if key in self.rows),
+                    None)
 
     def labels_of(self, images: list[Path]) -> np.ndarray:
         """The labels of N images: (N, C) uint8.
@@ -31,7 +41,7 @@ class LabelTable:
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
         if missing:
-            raise InputError(f"{self.path} has no row for {_some(missing, 'image')}; "
+            raise InputError(f"{self.path} has no row for {some(missing, 'image')}; "
                              "a row starts with the file name without extension")
         owners: dict[str, Path] = {}
         for image, key in zip(images, keys):
@@ -40,20 +50,27 @@ class LabelTable:
                                  "could belong to either; rename one of them")
         return np.stack([self.rows[key] for key in keys])
 
+    def absent(self, images: list[Path]) -> list[str]:
+        """The keys of rows that have no image among `images`."""
+        return sorted(self.rows.keys() - {self.key(image) for image in images})
+
     def check_all_present(self, images: list[Path], folder: Path) -> None:
         """Raise InputError where a row has no image among `images`, which were looked for below `folder`."""
-        absent = sorted(self.rows.keys() - {self.key(image) for image in images})
+        absent = self.absent(images)
         if absent:
-            raise InputError(f"no image below {folder} for {_some(absent, 'row')} of {self.path}; "
+            raise InputError(f"no image below {folder} for {some(absent, 'row')} of {self.path}; "
                              "unpack the images again, or use a part of them by list files")
 
 
-def read_label_table(path: str | Path) -> LabelTable:
+def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelTable:
     """Read a label table; a tab in its header makes it tab-separated, else it is comma-separated.
 
+    Args:
+        known: the only label names that a column of names may hold, and their order (a trained classifier's); by
+            default those it holds, sorted.
     Raises:
         InputError: for a missing or empty file, a ragged row, a cell that is not 0 or 1, a repeated row or
-            label name; the message names file and line.
+            label name, a name that is not known; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,7 +85,11 @@ def read_label_table(path: str | Path) -> LabelTable:
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
         raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
-    names = cells[0][1][1:]
+    by_name = len(cells[0][1]) == 2 and cells[0][1][1].casefold() == "labels" and not all(
+        row[1:] in (["0"], ["1"]) for _, row in cells[1:])
+    if by_name:
+        return LabelTable(path, *_rows_by_name(path, cells[1:], known))
+    names = [unicodedata.normalize("NFC", name) for name in cells[0][1][1:]]
     repeated = {name for name in names if names.count(name) > 1 or name in ("", "0", "1")}
     if not names or repeated:
         found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "there are none"
@@ -83,14 +104,38 @@ def read_label_table(path: str | Path) -> LabelTable:
         wrong = [value for value in values if value not in ("0", "1")]
         if wrong:
             raise InputError(f"{where}: a label cell must be 0 or 1, not '{wrong[0]}'")
-        if key in rows:
-            raise InputError(f"{where}: this image has a row above already; keep one of them")
-        rows[key] = np.array(values, dtype=np.uint8)
+        _add_row(rows, key, np.array(values, dtype=np.uint8), where)
     return LabelTable(path, names, rows)
 
 
-def _some(names: Iterable[str], what: str) -> str:
-    """'3 images (a, b, ...)'"""
-    names = list(names)
-    examples = ", ".join(names[:2] + ["..."] * (len(names) > 2))
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({examples})"
+def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]],
+                  known: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
+    present: dict[str, set[str]] = {}
+    spellings: dict[str, str] = {}
+    for number, (key, *values) in cells:
+        where = f"{path}, line {number} ('{key}')"
+        if len(values) > 1:
+            raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
+                             "into one cell, with semicolons between them")
+        labels = {unicodedata.normalize("NFC", name) for name in re.split(r"\s*[;,|]\s*", "".join(values)) if name}
+        for name in sorted(labels):
+            if known and name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
+                                 + f"; known are {', '.join(known)}")
+            twin = spellings.setdefault(name.casefold(), name)
+            if twin != name:
+                raise InputError(f"{where}: label '{name}' differs from '{twin}' above only by case; use one of them")
+        _add_row(present, key, labels, where)
+    names = known or sorted(spellings.values())
+    if not names:
+        raise InputError(f"{path} names no label in any row")
+    return names, {key: np.array([name in labels for name in names], dtype=np.uint8)
+                   for key, labels in present.items()}
+
+
+def _add_row(rows: dict, key: str, row, where: str) -> None:
+    key = unicodedata.normalize("NFC", key.replace("\\", "/").removeprefix("./"))
+    if key in rows:
+        raise InputError(f"{where}: this image has a row above already; keep one of them")
+    rows[key] = row

@@ -1,4 +1,4 @@
-"""Where each data set keeps its images, its label table and its split, as its distributor ships it."""
+"""Where each data set keeps its images, its labels and its split, as its distributor ships it."""
 
 import re
 from collections.abc import Callable
@@ -10,12 +10,21 @@ from utils.errors import InputError
 
 @dataclass(frozen=True)
 class Layout:
-    """One data set below data_root/<name>/; folders and tables are alternatives, the distributor's first."""
+    """One data set below data_root/<name>/; folders and tables are alternatives, the distributor's first.
 
-    folders: tuple[tuple[str, ...], ...]  # each alternative is one or more folders, all needed
-    tables: tuple[str, ...]
-    is_test: Callable[[Path], bool]
+    With `is_test`, it ships a label table and a split. Without, it has class folders, or a table if one is there, and
+    is split by seed: `train_ratio` of each class or label for training.
+    """
+
     download: str
+    tables: tuple[str, ...] = ()
+    folders: tuple[tuple[str, ...], ...] = ()  # each alternative is one or more folders, all needed
+    is_test: Callable[[Path], bool] | None = None
+    train_ratio: float | None = None
+
+    def table(self, root: Path) -> Path | None:
+        """The label table below `root`, if it is there."""
+        return next((root / table for table in self.tables if (root / table).is_file()), None)
 
     def locate(self, root: Path) -> tuple[list[Path], Path]:
         """The image folders and the label table below `root`.
@@ -25,7 +34,7 @@ class Layout:
         """
         folders = next((alternative for alternative in self.folders
                         if all((root / folder).is_dir() for folder in alternative)), None)
-        table = next((root / table for table in self.tables if (root / table).is_file()), None)
+        table = self.table(root)
         if folders is None or table is None:
             what = "folder " + " and ".join(self.folders[0]) if folders is None else f"table {self.tables[0]}"
             raise InputError(f"there is no {what} in {root}; download: {self.download}; "
@@ -61,10 +70,23 @@ _AID = Layout(
     download="https://github.com/Hua-YS/AID-Multilabel-Dataset",
 )
 
-LAYOUTS = {"AID_Multilabel": _AID, "UCM_Multilabel": _UCM, "Synthetic_Multilabel": _UCM}
+# Xia et al., "AID: A benchmark data set for performance evaluation of aerial scene classification" (2017): 10000
+# images of 30 scenes. 20 % of each scene for training is the harder of its two usual splits.
+_AID_SCENES = Layout(download="https://captain-whu.github.io/AID", train_ratio=0.2)
 
-# Spellings of the original README.
-_ALIASES = {"AID_Multilable": "AID_Multilabel", "UCM_Multilable": "UCM_Multilabel"}
+# Cheng, Han & Lu, "Remote sensing image scene classification: benchmark and state of the art" (2017): 45 scenes of
+# 700 images each. 10 % of each scene for training is the harder of its two usual splits.
+_NWPU = Layout(download="https://gcheng-nwpu.github.io/#Datasets (NWPU-RESISC45)", train_ratio=0.1)
+
+_CUSTOM = Layout(download="nothing, the images are yours", tables=("labels.csv", "labels.tsv", "labels.txt"),
+                 train_ratio=0.8)
+
+LAYOUTS = {"AID_Multilabel": _AID, "UCM_Multilabel": _UCM, "AID": _AID_SCENES, "NWPU-RESISC45": _NWPU,
+           "Synthetic_Multilabel": _UCM, "Custom": _CUSTOM}
+
+# Spellings of the original README, and usual ones.
+_ALIASES = {"AID_Multilable": "AID_Multilabel", "UCM_Multilable": "UCM_Multilabel", "NWPU": "NWPU-RESISC45",
+            "NWPU_RESISC45": "NWPU-RESISC45", "RESISC45": "NWPU-RESISC45"}
 
 
 def dataset_name(name: str) -> str:
@@ -77,3 +99,9 @@ def dataset_name(name: str) -> str:
     if name not in LAYOUTS:
         raise InputError(f"unknown data set '{name}': choose from {', '.join(LAYOUTS)}")
     return name
+
+
+def data_folder(name: str, data_root: str | Path) -> Path:
+    """data_root/<name>. Images of one's own may also lie in data_root itself."""
+    root = Path(data_root) / name
+    return Path(data_root) if name == "Custom" and not root.is_dir() else root

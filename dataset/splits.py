@@ -1,4 +1,4 @@
-"""Carving a validation set out of the training images."""
+"""Holding out images, to validate or to test on."""
 
 import numpy as np
 
@@ -20,8 +20,9 @@ def stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> np.nda
     held = np.zeros_like(totals)
 
     def hold_out_one(candidates: np.ndarray) -> bool:
+        candidates = candidates[~held_out[candidates]]
         last_one = labels[candidates] & (held >= totals - 1)
-        candidates = candidates[~held_out[candidates] & ~last_one.any(1)]
+        candidates = candidates[~last_one.any(1)]
         if not len(candidates):
             return False
         chosen = candidates[(labels[candidates] @ (held >= wanted).astype(int)).argmin()]

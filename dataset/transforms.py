@@ -45,10 +45,15 @@ def _from_16_bits(gray: np.ndarray, path: Path) -> Image.Image:
     return Image.fromarray((gray.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
 
 
-def train_transform(image_size: int) -> v2.Compose:
-    """Resize, flip, rotate: PIL image -> uint8 (3, image_size, image_size). The corners of a rotation are black."""
+def train_transform(image_size: int, single_label: bool = False) -> v2.Compose:
+    """Resize, flip, rotate: PIL image -> uint8 (3, image_size, image_size). The corners of a rotation are black.
+
+    For a single label, a random part of the image (8 to 100 % of its area) is resized: the scene still is what it
+    is, while one of several labels could be cut off.
+    """
+    resize = v2.RandomResizedCrop if single_label else v2.Resize
     return v2.Compose([
-        v2.Resize((image_size, image_size), InterpolationMode.BILINEAR, antialias=True),
+        resize((image_size, image_size), interpolation=InterpolationMode.BILINEAR, antialias=True),
         v2.RandomHorizontalFlip(),
         v2.RandomVerticalFlip(),
         v2.RandomRotation(90, InterpolationMode.NEAREST),

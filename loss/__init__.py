@@ -3,13 +3,13 @@
 from torch import nn
 
 from .approx_ndcg import approx_ndcg_loss, exact_ndcg_loss
-from .baseline_loss import AsymmetricLoss, BCELoss, FocalLoss
+from .baseline_loss import AsymmetricLoss, BCELoss, CrossEntropyLoss, FocalLoss
 from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .r4c_loss import R4CLoss
 from .sample_ranking_loss import sample_ranking_loss
 
-LOSSES = {"r4c": R4CLoss, "bce": BCELoss, "focal": FocalLoss, "asl": AsymmetricLoss}
+LOSSES = {"r4c": R4CLoss, "bce": BCELoss, "ce": CrossEntropyLoss, "focal": FocalLoss, "asl": AsymmetricLoss}
 
 
 def build_loss(name: str, **options) -> nn.Module:

@@ -1,7 +1,7 @@
-"""What R4C is compared with: binary cross-entropy, focal and asymmetric loss, behind the same call.
+"""What R4C is compared with: binary and softmax cross-entropy, focal and asymmetric loss, behind the same call.
 
-All three are means over the B * C entries of the batch; they ignore the features. `forward(features,
-logits, labels)` returns (scalar, its parts by name), as `R4CLoss` does.
+All of them are means, softmax cross-entropy over the B images of the batch, the others over its B * C entries; they
+ignore the features. `forward(features, logits, labels)` returns (scalar, its parts by name), as `R4CLoss` does.
 """
 
 import torch
@@ -14,6 +14,7 @@ from .approx_ndcg import check_same_shape, in_full_precision
 
 class _BaselineLoss(nn.Module):
     name: str
+    activation = "sigmoid"  # what makes scores of this loss's logits
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_same_shape(logits, labels)
@@ -28,6 +29,16 @@ class BCELoss(_BaselineLoss):
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+
+class CrossEntropyLoss(_BaselineLoss):
+    """Softmax cross-entropy, for exactly one label per image: labels must be one-hot."""
+
+    name = "ce"
+    activation = "softmax"
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
 
 
 class FocalLoss(_BaselineLoss):

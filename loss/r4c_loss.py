@@ -18,6 +18,8 @@ class R4CLoss(nn.Module):
         lambdas: weight of the two score losses against the feature loss.
     """
 
+    activation = "sigmoid"  # what makes scores of the logits
+
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,
                  range_label: float = 0.1, lambdas: float = 1.0):
         super().__init__()

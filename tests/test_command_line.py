@@ -207,9 +207,9 @@ def test_programs_stop_with_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("argv, sentence", [
-    (["--dataset", "NWPU"], "unknown data set 'NWPU': choose from AID_Multilabel"),
+    (["--dataset", "DOTA"], "unknown data set 'DOTA': choose from AID_Multilabel"),
     (["--model", "AlexNet"], "unknown model 'AlexNet': choose from Resnet-50"),
-    (["--label_num", "5"], "--label_num 5, but the label table has 4 labels"),
+    (["--label_num", "5"], "--label_num 5, but the data has 4 labels"),
     (["--train_dir", "nowhere.txt"], "list file nowhere.txt does not exist"),
     (["--test_dir", "nowhere.txt"], "need --train_dir too"),
     (["--label_path", "nowhere.csv"], "label table nowhere.csv does not exist"),

@@ -65,7 +65,9 @@ def test_lists_with_spaces_dots_and_without_class(tmp_path):
     for seed, name in enumerate(names):
         write_image(tmp_path / "root" / name, seed)
     (tmp_path / "l.txt").write_text("a b/c d.jpg scene one\r\nx.y.z.TIF\n\nmy.jpg folder/e.jpg\tfield\nf.png  \n")
-    assert read_image_list(tmp_path / "l.txt", [tmp_path / "root"]) == [tmp_path / "root" / name for name in names]
+    images, classes = read_image_list(tmp_path / "l.txt", [tmp_path / "root"])
+    assert images == [tmp_path / "root" / name for name in names]
+    assert [classes[image] for image in images] == ["scene one", "root", "field", "root"]
 
 
 def test_lists_are_looked_up_below_the_root_then_beside_the_list_then_here(tmp_path, monkeypatch):
@@ -74,7 +76,7 @@ def test_lists_are_looked_up_below_the_root_then_beside_the_list_then_here(tmp_p
             write_image(tmp_path / place / name, seed)
     (tmp_path / "lists" / "l.txt").write_text("a.png\nb.png\nc.png\n")
     monkeypatch.chdir(tmp_path / "here")
-    found = read_image_list(tmp_path / "lists" / "l.txt", [tmp_path / "root"])
+    found, _ = read_image_list(tmp_path / "lists" / "l.txt", [tmp_path / "root"])
     assert [path.resolve().parent.name for path in found] == ["root", "lists", "here"]
 
 
@@ -84,7 +86,7 @@ def test_written_list_is_read_again(tmp_path):
         write_image(path, seed)
     write_image_list(tmp_path / "l.txt", images, tmp_path / "root")
     assert (tmp_path / "l.txt").read_text().splitlines()[0] == "sub dir/a.b.jpg sub dir"
-    assert read_image_list(tmp_path / "l.txt", [tmp_path / "root"]) == images
+    assert read_image_list(tmp_path / "l.txt", [tmp_path / "root"])[0] == images
 
 
 @pytest.mark.parametrize("content, sentence", [("", "is empty"), ("a.doc x\n", "line 1: 'a.doc x' names no image"),
@@ -167,7 +169,10 @@ def test_missing_pieces_are_named(ucm, aid, tmp_path):
     write_image(extra, 0)
     with pytest.raises(InputError, match="no row for 1 image .*river98.tif"):
         load_data("UCM_Multilabel", ucm)
-    extra.rename(extra.with_name("river.tif"))
+    extra = extra.rename(extra.with_name("river.tif"))
+    with pytest.raises(InputError, match="river.tif does not end with its two-digit number"):
+        load_data("UCM_Multilabel", ucm)
+    extra.unlink()
     (root / "UCMerced_LandUse" / "Images" / "river" / "river00.tif").unlink()
     with pytest.raises(InputError, match=r"no image below .* for 1 row \(river00\)"):
         load_data("UCM_Multilabel", ucm)

@@ -13,7 +13,8 @@ def draw_curves(log: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) for row in rows]
     losses = [name for name in rows[0] if name.startswith("train_") and name != "train_images_per_second"]
-    panels = {"training loss": losses, "validation": ["val_mAP", "val_OF1", "val_CF1"], "learning rate": ["lr"]}
+    validation = [name for name in ("val_accuracy", "val_mAP", "val_OF1", "val_CF1") if name in rows[0]]
+    panels = {"training loss": losses, "validation": validation, "learning rate": ["lr"]}
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items()):
         for name, style in zip(names, ("-", "--", ":", "-.")):

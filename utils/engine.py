@@ -13,6 +13,8 @@ from .errors import InputError
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
 _SECONDS_BETWEEN_READINGS = 0.5
 
+_ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: torch.softmax(logits, dim=1)}
+
 
 def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimizer: torch.optim.Optimizer,
                     normalize: Callable[[Tensor], Tensor], device: torch.device, title: str) -> dict[str, float]:
@@ -53,9 +55,11 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
 
 @torch.inference_mode()
 def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Tensor], device: torch.device,
-            title: str) -> tuple[np.ndarray, np.ndarray]:
+            title: str, activation: str = "sigmoid") -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of all images, in the loader's order: (N, C) float32 each.
 
+    Args:
+        activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
     Raises:
         InputError: where a score is NaN, as after a training that diverged.
     """
@@ -64,7 +68,7 @@ def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Te
     with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
         for images, batch_labels in loader:
             _, logits = model(normalize(images.to(device, non_blocking=True)))
-            scores.append(torch.sigmoid(logits.float()))
+            scores.append(_ACTIVATIONS[activation](logits.float()))
             labels.append(batch_labels)
             bar.update(len(images))
     all_scores = torch.cat(scores).cpu().numpy()

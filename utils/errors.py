@@ -1,7 +1,7 @@
 """Errors that are the input's fault: one clear sentence for the user, no traceback."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
@@ -10,6 +10,18 @@ class InputError(ValueError):
     def __init__(self, message: str):
         # A DataLoader worker re-raises with its whole traceback as the message: keep the sentence at its end.
         super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
+
+
+def warn(sentence: str) -> None:
+    """Say on stderr what may be wrong but does not stop."""
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def some(names: Iterable[str], what: str) -> str:
+    """'3 images (a, b, ...)'"""
+    names = list(names)
+    examples = ", ".join(names[:2] + ["..."] * (len(names) > 2))
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({examples})"
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:

@@ -1,4 +1,6 @@
-"""Multilabel metrics at a threshold and of the ranking; scores (N, C) and labels (N, C) of 0 and 1, NumPy.
+"""Multilabel metrics at a threshold and of the ranking, and those of single-label data by the arg max.
+
+All take scores (N, C) and labels (N, C) of 0 and 1, NumPy; for a single label they are one-hot.
 
 A score above the threshold is a predicted label. A ratio 0/0 (precision of an image without predictions, say)
 counts 0, as in the reference implementation; `undefined_terms` counts how many images and labels that concerns.
@@ -6,7 +8,8 @@ All figures but coverage are fractions.
 """
 
 import numpy as np
-from sklearn.metrics import average_precision_score, coverage_error, label_ranking_loss
+from sklearn.metrics import (accuracy_score, average_precision_score, cohen_kappa_score, confusion_matrix,
+                             coverage_error, label_ranking_loss, precision_recall_fscore_support, top_k_accuracy_score)
 
 # Labels with fewer positives have a precision and recall of a few possible values, and move macro figures.
 RARE = 5
@@ -63,6 +66,48 @@ def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float =
             "support": labels.sum(0)}
 
 
+def single_label_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Figures of the arg max, as floats by name.
+
+    accuracy                overall accuracy (OA)
+    average_accuracy        recall of each class, mean over the classes that have images (AA)
+    kappa                   Cohen's kappa, agreement beyond chance; NaN where only one class occurs
+    argmax_precision, argmax_recall, argmax_F1
+                            of each class, mean over the classes that have images
+    top5                    share of images whose class has one of the five highest scores; NaN for up to 5 classes
+
+    Raises:
+        ValueError: for unusable arrays, as `multilabel_metrics`, and labels that are not one-hot.
+    """
+    true, predicted = _classes(scores, labels)
+    precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, labels=np.unique(true),
+                                                               average="macro", zero_division=0)
+    classes = np.arange(labels.shape[1])
+    metrics = {
+        "accuracy": accuracy_score(true, predicted),
+        "average_accuracy": recall,
+        "kappa": cohen_kappa_score(true, predicted) if len(np.union1d(true, predicted)) > 1 else np.nan,
+        "argmax_precision": precision,
+        "argmax_recall": recall,
+        "argmax_F1": f1,
+        "top5": top_k_accuracy_score(true, scores, k=5, labels=classes) if len(classes) > 5 else np.nan,
+    }
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def per_class_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """(C,) each: precision, recall and F1 of the arg max."""
+    true, predicted = _classes(scores, labels)
+    precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, labels=np.arange(labels.shape[1]),
+                                                               zero_division=0)
+    return {"argmax_precision": precision, "argmax_recall": recall, "argmax_F1": f1}
+
+
+def confusions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C, C) counts of images: true class by row, arg max by column."""
+    return confusion_matrix(*_classes(scores, labels), labels=np.arange(labels.shape[1]))
+
+
 def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dict[str, float]:
     """CP, CR, CF1, macro_F1 over the labels with at least `min_support` positives; NaN where there are none.
 
@@ -113,6 +158,13 @@ def _decisions(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tupl
     if not np.isfinite(scores).all():
         raise ValueError("scores hold NaN or infinity")
     return scores, labels.astype(bool), scores > threshold
+
+
+def _classes(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, labels, _ = _decisions(scores, labels, threshold=0.5)
+    if not (labels.sum(1) == 1).all():
+        raise ValueError("single-label figures need exactly one label per image")
+    return labels.argmax(1), scores.argmax(1)
 
 
 def _precision_recall(predicted: np.ndarray, labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:

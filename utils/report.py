@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint: one table on the screen; metrics.json, per_label.csv and scores.csv on the disk."""
+"""The evaluation of a checkpoint: tables on the screen; metrics.json, per_label.csv and scores.csv on the disk."""
 
 import csv
 import json
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .metrics import (RARE, macro_metrics, multilabel_metrics, official_script_f_scores, per_label_metrics,
-                      undefined_terms)
+from .confusion import write_confusion
+from .metrics import (RARE, confusions, macro_metrics, multilabel_metrics, official_script_f_scores,
+                      per_class_metrics, per_label_metrics, single_label_metrics, undefined_terms)
 
 _TITLES = {
     "mAP": "mAP", "OP": "overall precision (OP)", "OR": "overall recall (OR)", "OF1": "overall = micro F1 (OF1)",
@@ -18,18 +19,25 @@ _TITLES = {
     "example_F1": "example F1", "example_F2": "example F2", "hamming_loss": "Hamming loss",
     "ranking_loss": "ranking loss", "coverage": "coverage (labels)", "one_error": "one-error",
     "subset_accuracy": "subset accuracy",
+    "accuracy": "overall accuracy (OA)", "average_accuracy": "average accuracy (AA)", "kappa": "Cohen's kappa",
+    "argmax_precision": "macro precision", "argmax_recall": "macro recall", "argmax_F1": "macro F1",
+    "top5": "top-5 accuracy",
 }
 
 
-def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, Any]:
+def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str], single_label: bool = False) -> dict[str, Any]:
     """All figures of a test: (N, C) scores and labels, C label names -> a dict that json can write.
 
-    Figures that are not defined (the AP of a label without positives) are None.
+    Figures that are not defined (the AP of a label without positives) are None. For a single label, those of the arg
+    max stand beside those of the threshold.
     """
     per_label = per_label_metrics(scores, labels)
     support = per_label["support"]
+    if single_label:
+        per_label |= per_class_metrics(scores, labels)
     return {
         "images": len(labels),
+        **({"single_label": _plain(single_label_metrics(scores, labels))} if single_label else {}),
         "metrics": _plain(multilabel_metrics(scores, labels)),
         "without_rare_labels": {"min_support": RARE, "left_out": [n for n, s in zip(names, support) if s < RARE],
                                 **_plain(macro_metrics(per_label, RARE))},
@@ -42,20 +50,31 @@ def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[s
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """The table of `evaluate`'s figures for the screen: percent with two decimals."""
-    rare, per_label = report["without_rare_labels"], report["per_label"]
+    """The tables of `evaluate`'s figures for the screen: percent with two decimals."""
+    rare, per_label, single = report["without_rare_labels"], report["per_label"], report.get("single_label")
     kept = len(per_label) - len(rare["left_out"])
-    lines = [f"{'':32}{'all labels':>12}{f'{kept} labels with {RARE}+ positives':>34}"]
+    lines = []
+    if single:
+        lines = ["The class of the highest score (arg max):",
+                 *(f"{_TITLES[name]:32}{_percent(value):>12}" for name, value in single.items()),
+                 "", "Each score against the threshold 0.5, as the reference script takes precision, recall and F1 of",
+                 "single-label data too (its accuracy is that of the arg max):"]
+    lines.append(f"{'':32}{'all labels':>12}{f'{kept} labels with {RARE}+ positives':>34}")
     for name, value in report["metrics"].items():
         text = f"{value:.2f}" if name == "coverage" else _percent(value)
         lines.append(f"{_TITLES[name]:32}{text:>12}" + (f"{_percent(rare[name]):>34}" if name in rare else ""))
     script = report["reference_script"]
     lines.append(f"{'reference script F1, F2':32}{_percent(script['F1']):>12}{_percent(script['F2']):>8}"
                  "   (its formula; comparable with numbers of that script only)")
-    lines += ["", f"{'label':20}{'AP':>8}{'P':>8}{'R':>8}{'F1':>8}{'support':>9}"]
+    columns = {"AP": "AP", "precision": "P", "recall": "R", "F1": "F1"}
+    if single:
+        columns = {"argmax_precision": "P", "argmax_recall": "R", "argmax_F1": "F1", "AP": "AP"}
+    width = max(20, *(len(name) + 1 for name in per_label))
+    title = "class (arg max)" if single else "label"
+    lines += ["", f"{title:{width}}" + "".join(f"{column:>8}" for column in columns.values()) + f"{'support':>9}"]
     for name, row in per_label.items():
-        figures = "".join(f"{_percent(row[figure]):>8}" for figure in ("AP", "precision", "recall", "F1"))
-        lines.append(f"{name:20}{figures}{row['support']:>9}")
+        lines.append(f"{name:{width}}" + "".join(f"{_percent(row[figure]):>8}" for figure in columns)
+                     + f"{row['support']:>9}")
     lines.append("")
     if report["labels_without_positives"]:
         lines.append(f"left out of mAP, for they have no positive: {', '.join(report['labels_without_positives'])}")
@@ -67,12 +86,13 @@ def format_report(report: dict[str, Any]) -> str:
 
 def write_report(folder: Path, report: dict[str, Any], images: list[Path], scores: np.ndarray,
                  labels: np.ndarray) -> None:
-    """Write metrics.json, per_label.csv and scores.csv (image, its scores, its labels) into `folder`."""
+    """Write metrics.json, per_label.csv and scores.csv (image, its scores, its labels) into `folder`, and for a
+    single label confusion.csv and confusion.png."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     names = list(report["per_label"])
     with open(folder / "per_label.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["label", "AP", "precision", "recall", "F1", "support"])
+        writer = csv.DictWriter(file, ["label", *report["per_label"][names[0]]])
         writer.writeheader()
         writer.writerows({"label": name, **row} for name, row in report["per_label"].items())
     with open(folder / "scores.csv", "w", newline="", encoding="utf-8") as file:
@@ -82,6 +102,24 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
             # Nine digits give back the same float32: every figure can be computed again from this file.
             writer.writerow([image, *(f"{score:.9g}" for score in image_scores),
                              *(f"{label:.0f}" for label in image_labels)])
+    if "single_label" in report:
+        write_confusion(folder, confusions(scores, labels), names)
+
+
+def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names: list[str],
+                      single_label: bool) -> list[str]:
+    """Write predictions.csv: of each image its labels, with semicolons between them, and all its scores.
+
+    Its labels are those with a score above 0.5, or the one with the highest, for a single label. Returns them.
+    """
+    chosen = np.eye(len(names), dtype=bool)[scores.argmax(1)] if single_label else scores > 0.5
+    labels = [";".join(name for name, is_chosen in zip(names, row) if is_chosen) for row in chosen]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["image", "labels", *names], *(
+            [image, row_labels, *(f"{score:.9g}" for score in row_scores)]
+            for image, row_labels, row_scores in zip(images, labels, scores))])
+    return labels
 
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:
