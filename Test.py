@@ -66,8 +66,9 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
     test_dir = args.test_dir or (trained_with["test_dir"] if same_data else None)
     label_path = args.label_path or (trained_with["label_path"] if same_data else None)
     lists = {"test": test_dir} if test_dir else None
+    train_ratio = trained_with.get("train_ratio") if same_data and not lists else None
     data = load_data(dataset, args.data_root or trained_with.get("data_root", "./data"), lists, label_path,
-                     trained_with.get("seed", 3050), trained_with.get("train_ratio"), about.get("label_names"))
+                     trained_with.get("seed", 3050), train_ratio, about.get("label_names"))
     data.check_label_num(args.label_num)
     kinds = {False: "several labels per image", True: "one label per image"}
     if about.get("single_label", data.single_label) != data.single_label:

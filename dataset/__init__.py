@@ -142,7 +142,11 @@ def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source
     made = [part for part in splits if part not in images or part == "train"]
     if single_label and len(made) > 1:
         _check_every_class(source.names, {part: splits[part] for part in made}, train_ratio)
-    return Data(source.names, root, splits, single_label, train_ratio)
+    for part in made:
+        if not splits[part].images:
+            raise InputError(f"there are too few images in {root} for a {part} set; add images, or give list files")
+    in_order = {part: splits[part] for part in ("train", "val", "test") if part in splits}
+    return Data(source.names, root, in_order, single_label, train_ratio)
 
 
 def _warn_of_overlap(images: dict[str, list[Path]]) -> None:
@@ -155,9 +159,6 @@ def _warn_of_overlap(images: dict[str, list[Path]]) -> None:
 def _hold_out(split: Split, parts: tuple[str, str], fraction: float, seed: int) -> dict[str, Split]:
     """Divide in two parts, of which the second gets `fraction` of each label's images."""
     held_out = stratified_holdout(split.labels, fraction, seed)
-    if held_out.all() or not held_out.any():
-        raise InputError(f"{len(split.images)} images are too few to divide into {parts[0]} and {parts[1]}; "
-                         f"add images, or give list files (--{parts[1]}_dir)")
     return {part: Split([image for image, chosen in zip(split.images, mask) if chosen], split.labels[mask])
             for part, mask in zip(parts, (~held_out, held_out))}
 

@@ -69,7 +69,7 @@ def find_class_images(folders: dict[str, Path],
         known = {class_folder.name for class_folder in subfolders(folder)}
         if not known:
             raise InputError(f"there are no class folders in {folder}: put the images of each class into a folder "
-                             "that has its name")
+                             "that has its name, or give a label table (--label_path)")
         images[part] = find_images(folder)
         for image in images[part]:
             name = image.relative_to(folder).parts[0]

@@ -102,6 +102,9 @@ def dataset_name(name: str) -> str:
 
 
 def data_folder(name: str, data_root: str | Path) -> Path:
-    """data_root/<name>. Images of one's own may also lie in data_root itself."""
+    """data_root/<name>; else, for one's own images, data_root itself; else the one data_root/<name>(0.2-0.8) or so."""
     root = Path(data_root) / name
-    return Path(data_root) if name == "Custom" and not root.is_dir() else root
+    if root.is_dir():
+        return root
+    named_by_ratio = list(Path(data_root).glob(f"{name}(*-*)"))
+    return Path(data_root) if name == "Custom" else named_by_ratio[0] if len(named_by_ratio) == 1 else root

@@ -40,6 +40,25 @@ def write_table(path: Path, keys: list[str], labels: np.ndarray, delimiter: str 
     path.write_bytes("".join(delimiter.join(row) + newline for row in rows).encode())
 
 
+def write_classes(root: Path, counts: dict[str, int]) -> None:
+    """Class folders with images <class>_1.jpg ..., all different; one in each class's own colour, with noise."""
+    for column, (name, count) in enumerate(counts.items()):
+        for number in range(1, count + 1):
+            rng = np.random.default_rng([column, number])
+            colour = 60 * np.array([column % 3, column // 3 % 3, (column + number % 2) % 4])
+            pixels = (colour + rng.integers(0, 40, (48, 56, 3))).astype(np.uint8)
+            path = root / name / f"{name.lower()}_{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def scenes(tmp_path) -> Path:
+    """A data root with AID as its distributor ships it: 4 scenes of 20, 20, 30 and 10 images."""
+    write_classes(tmp_path / "data" / "AID", {"Airport": 20, "BareLand": 20, "Pond": 30, "River": 10})
+    return tmp_path / "data"
+
+
 @pytest.fixture
 def ucm(tmp_path) -> Path:
     """A data root with UCM_Multilabel as its distributor ships it (tabs, CRLF, .tif): 24 train and 6 test images."""

@@ -1,5 +1,7 @@
 """The ranking losses against the reference vectors, the loop-written oracle, the exact nDCG and finite differences."""
 
+import math
+
 import numpy as np
 import oracle
 import pytest
@@ -218,7 +220,18 @@ def test_baselines_are_the_published_formulas():
     torch.testing.assert_close(unshifted, expected["bce"].mean())
 
 
-@pytest.mark.parametrize("name", ["bce", "focal", "asl"])
+@pytest.mark.parametrize("size, num_labels", [(1, 2), (5, 1), (7, 4)])
+def test_softmax_cross_entropy_is_the_formula(size, num_labels):
+    logits = torch.randn(size, num_labels, dtype=torch.float64)
+    classes = torch.randint(num_labels, (size,))
+    expected = 0.0
+    for row, one in zip(logits.tolist(), classes.tolist()):
+        expected -= math.log(math.exp(row[one]) / sum(math.exp(other) for other in row)) / size
+    total, parts = build_loss("ce")(None, logits, torch.eye(num_labels)[classes])
+    assert total.item() == pytest.approx(expected, rel=1e-12, abs=1e-15) and parts.keys() == {"ce"}
+
+
+@pytest.mark.parametrize("name", ["bce", "ce", "focal", "asl"])
 def test_baseline_gradients(name):
     _, logits, labels = batch(3, 4)
     assert torch.autograd.gradcheck(lambda x: build_loss(name)(None, x, labels)[0], logits.requires_grad_())

@@ -8,9 +8,9 @@ import pytest
 from sklearn import metrics as sk
 
 from conftest import reference
-from utils.metrics import (macro_metrics, multilabel_metrics, official_script_f_scores, per_label_metrics,
-                           undefined_terms)
-from utils.report import evaluate, format_report, write_report
+from utils.metrics import (confusions, macro_metrics, multilabel_metrics, official_script_f_scores, per_class_metrics,
+                           per_label_metrics, single_label_metrics, undefined_terms)
+from utils.report import evaluate, format_report, write_predictions, write_report
 
 
 def example(seed=0, number=40, num_labels=6):
@@ -129,3 +129,76 @@ def test_report_files_hold_the_same_figures(tmp_path):
     table = format_report(report)
     assert f"{100 * report['metrics']['mAP']:.2f}" in table and "label, 0" in table and "nan" not in table
     assert f"{(scores <= 0.5).all(1).sum()} images without prediction" in table
+
+
+# Single label
+
+def single_label_example(seed=0, number=60, num_classes=7):
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, num_classes - 1, number)  # the last class has no image
+    labels = np.eye(num_classes, dtype=int)[true]
+    return (0.2 * labels + 0.8 * rng.random(labels.shape)).astype(np.float32), labels, true
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_single_label_figures_by_loops(seed):
+    scores, labels, true = single_label_example(seed)
+    predicted = [max(range(len(row)), key=lambda c, row=row: row[c]) for row in scores.tolist()]
+    pairs = list(zip(true.tolist(), predicted))
+    hits, number = sum(t == p for t, p in pairs), len(pairs)
+    by_chance = sum(sum(t == c for t, _ in pairs) * sum(p == c for _, p in pairs) for c in range(7)) / number**2
+    figures = []
+    for c in sorted(set(true.tolist())):
+        hit, guessed, there = pairs.count((c, c)), sum(p == c for _, p in pairs), sum(t == c for t, _ in pairs)
+        figures.append((hit / guessed if guessed else 0, hit / there, 2 * hit / (guessed + there)))
+    top5 = sum(sum(other > row[c] for other in row) < 5 for row, c in zip(scores.tolist(), true.tolist()))
+    m = single_label_metrics(scores, labels)
+    expected = {"accuracy": hits / number, "average_accuracy": np.mean(figures, 0)[1],
+                "kappa": (hits / number - by_chance) / (1 - by_chance), "argmax_precision": np.mean(figures, 0)[0],
+                "argmax_recall": np.mean(figures, 0)[1], "argmax_F1": np.mean(figures, 0)[2], "top5": top5 / number}
+    assert m == pytest.approx(expected) and m.keys() == expected.keys() and len(figures) == 6
+    per_class = per_class_metrics(scores, labels)
+    np.testing.assert_allclose([per_class[f"argmax_{name}"][:6] for name in ("precision", "recall", "F1")],
+                               np.transpose(figures))
+    assert per_class["argmax_F1"][6] == 0
+    counts = confusions(scores, labels)
+    assert all(counts[t, p] == pairs.count((t, p)) for t, p in np.ndindex(7, 7))
+
+
+def test_single_label_figures_that_are_not_defined():
+    m = single_label_metrics(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 0], [1, 0]]))
+    assert m["accuracy"] == m["average_accuracy"] == 1 and np.isnan(m["kappa"]) and np.isnan(m["top5"])
+    for labels in ([[1, 1], [1, 0]], [[0, 0], [1, 0]]):
+        with pytest.raises(ValueError, match="exactly one label per image"):
+            single_label_metrics(np.zeros((2, 2)), np.array(labels))
+
+
+def test_single_label_report_tells_arg_max_and_threshold_apart(tmp_path):
+    scores, labels, _ = single_label_example()
+    names = [f"scene {i}" for i in range(7)]
+    report = evaluate(scores, labels, names, single_label=True)
+    assert report["single_label"] == pytest.approx(single_label_metrics(scores, labels))
+    assert report["metrics"] == pytest.approx(multilabel_metrics(scores, labels))
+    arg_max, threshold = format_report(report).split("Each score against the threshold 0.5")
+    assert f"{100 * report['single_label']['accuracy']:.2f}" in arg_max
+    assert f"{100 * report['metrics']['OF1']:.2f}" in threshold
+    write_report(tmp_path, report, [tmp_path / f"{i}.png" for i in range(60)], scores, labels)
+    with open(tmp_path / "confusion.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[1:] == names == [row[0] for row in rows]
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows], dtype=int), confusions(scores, labels))
+    with open(tmp_path / "per_label.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[2]["argmax_F1"]) == pytest.approx(per_class_metrics(scores, labels)["argmax_F1"][2])
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("single_label, expected", [(False, ["a;c", "", "a;b;c"]), (True, ["c", "b", "b"])])
+def test_predictions_file(tmp_path, single_label, expected):
+    scores = np.array([[0.6, 0.5, 0.7], [0.1, 0.2, 0.1], [0.8, 0.9, 0.8]], np.float32)
+    images = [tmp_path / f"é {i}.png" for i in range(3)]
+    assert write_predictions(tmp_path / "new" / "predictions.csv", images, scores, list("abc"), single_label) == expected
+    with open(tmp_path / "new" / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == list(map(str, images)) and [row["labels"] for row in rows] == expected
+    np.testing.assert_array_equal(np.array([[row[c] for c in "abc"] for row in rows], np.float32), scores)

@@ -17,16 +17,21 @@ def write_confusion(folder: Path, counts: np.ndarray, names: list[str]) -> None:
     # Imported here and drawn on a figure of its own: Test.py starts faster, and no display is needed.
     from matplotlib.figure import Figure
 
-    percent = 100 * counts / counts.sum(1, keepdims=True).clip(1)
     side = 3 + 0.27 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=90, fontsize=8)
-    axes.set_yticks(ticks, [f"{name} ({total})" for name, total in zip(names, counts.sum(1))], fontsize=8)
+    totals = counts.sum(1)
+    draw_percent(axes, 100 * counts / totals[:, None].clip(1), names)
+    axes.set_yticks(range(len(names)), [f"{name} ({total})" for name, total in zip(names, totals)], fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class (images)", title="percent of the true class's images")
+    figure.savefig(folder / "confusion.png", dpi=150)
+
+
+def draw_percent(axes, percent: np.ndarray, names: list[str]) -> None:
+    """Draw a (C, C) matrix of percents between C names, as colours and numbers."""
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
     for row, column in np.argwhere(percent >= 0.5):
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=6,
                   color="white" if percent[row, column] > 50 else "black")
-    figure.savefig(folder / "confusion.png", dpi=150)

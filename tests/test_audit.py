@@ -1,0 +1,131 @@
+"""python -m dataset.audit: what it finds in miniatures with known faults, and in the real files where they are at hand."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from conftest import SHARED, write_image
+from dataset.audit import draw_audit, main
+from dataset.label_table import read_label_table
+from test_command_line import fails, run
+
+
+def audit(root, *argv, code=0):
+    """Audit a data set below `root`; returns the report, after checking the exit code."""
+    arguments = ["--data_root", root, "--save_path", root / "audit", *argv]
+    if code:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        assert stop.value.code == code
+    else:
+        main([str(argument) for argument in arguments])
+    return json.loads((root / "audit" / "audit.json").read_text(encoding="utf-8"))
+
+
+def image(ucm, name):
+    return ucm / "UCM_Multilabel" / "UCMerced_LandUse" / "Images" / name[:-2] / f"{name}.tif"
+
+
+def test_counts_and_co_occurrence(ucm):
+    report = audit(ucm, "--dataset", "UCM_Multilabel")
+    assert report["problems"] == [] and report["images"] == {"train": 22, "val": 2, "test": 6}
+    table = read_label_table(ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt")
+    labels = np.stack(list(table.rows.values())).astype(int)
+    names = list(report["labels"])
+    assert [sum(counts.values()) for counts in report["labels"].values()] == labels.sum(0).tolist()
+    for row, column in np.ndindex(4, 4):
+        assert report["co_occurrence"][row][column] == sum(a and b for a, b in labels[:, [row, column]])
+    assert names == table.names and report["labels_per_image"]["mean"] == pytest.approx(labels.sum() / 30)
+    assert report["sizes"] == {"64 x 72": 30} and report["identical"] == []
+    assert any("another count than published: airplane" in note for note in report["notes"])
+    assert any("too rare to score" in note for note in report["notes"])
+
+
+def test_leaks_and_twins(ucm):
+    Image.open(image(ucm, "river00")).save(image(ucm, "airplane80"), compression="tiff_lzw")  # train = test
+    shutil.copy(image(ucm, "forest01"), image(ucm, "forest02"))
+    report = audit(ucm, "--dataset", "UCM_Multilabel", code=1)
+    twins = {tuple(sorted(twin["image"].split("/")[-1] for twin in group["images"])): group for group in report["identical"]}
+    assert twins.keys() == {("airplane80.tif", "river00.tif"), ("forest01.tif", "forest02.tif")}
+    assert not twins["airplane80.tif", "river00.tif"]["same_file_bytes"]
+    assert twins["forest01.tif", "forest02.tif"]["same_file_bytes"]
+    problem, = report["problems"]
+    assert "to train or validate and to test on" in problem and "airplane80.tif" in problem and "forest" not in problem
+
+
+def test_missing_unreadable_and_unlabelled_images(ucm, capsys):
+    image(ucm, "river01").unlink()
+    image(ucm, "river02").write_bytes(b"text")
+    write_image(image(ucm, "river77"), 0)
+    write_image(image(ucm, "river03"), 1, (50, 40))
+    report = audit(ucm, "--dataset", "UCM_Multilabel", code=1)
+    assert report["without_image"] == ["river01"] and report["without_labels"][0].endswith("river77.tif")
+    assert len(report["unreadable"]) == 1 and "river02.tif cannot be decoded" in report["unreadable"][0]
+    assert [path.split("/")[-1] for path in report["odd_sized"]] == ["river03.tif"]
+    printed = capsys.readouterr().out
+    for word in ("river01", "river02.tif", "river77.tif", "river03.tif 40 x 50"):
+        assert word in printed
+    assert len(report["problems"]) == 3
+
+
+def test_class_folders(scenes, capsys):
+    shutil.copy(scenes / "AID" / "Pond" / "pond_1.jpg", scenes / "AID" / "Pond" / "pond_31.jpg")
+    report = audit(scenes, "--dataset", "AID", code=1)
+    assert report["co_occurrence"] is None and report["labels_per_image"] == {"mean": 1.0, "images": {"1": 81}}
+    assert "fewer images than published in 30 class(es): Airport 20 of 360" in report["problems"][-1]
+    (scenes / "AID").rename(scenes / "Custom")  # nothing is known of these but what is there
+    (scenes / "Custom" / "Pond" / "pond_31.jpg").unlink()
+    report = audit(scenes, "--dataset", "Custom")
+    assert report["published"] is None and report["identical"] == [] == report["problems"]
+    assert "reading" in capsys.readouterr().err  # the progress bar
+
+
+def test_lists(ucm, tmp_path):
+    for part, lines in (("train", ["river00", "river01", "forest07", "nowhere"] + [f"airplane0{i}" for i in range(8)]),
+                        ("test", ["river80", "forest07"])):
+        (tmp_path / f"{part}.txt").write_text("".join(
+            f"UCMerced_LandUse/Images/{name[:-2]}/{name}.tif\n" for name in lines))
+    report = audit(ucm, "--dataset", "UCM_Multilabel", "--train_dir", tmp_path / "train.txt", "--test_dir",
+                   tmp_path / "test.txt", code=1)
+    assert len(report["without_image"]) == 1 and "nowhere.tif" in report["without_image"][0]
+    assert any("forest07.tif" in problem and "to test on" in problem for problem in report["problems"])
+
+
+def test_figure_shows_the_counts(ucm, monkeypatch):
+    report = audit(ucm, "--dataset", "UCM_Multilabel")
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    draw_audit(report, ucm / "audit.png")
+    bars, matrix = figures[0].axes
+    widths = [[bar.get_width() for bar in container] for container in bars.containers]
+    assert widths == [[counts[part] for counts in report["labels"].values()] for part in ("train", "val", "test")]
+    shown = matrix.images[0].get_array()
+    together = np.array(report["co_occurrence"])
+    np.testing.assert_allclose(shown, 100 * together / np.diag(together)[:, None])
+    report["co_occurrence"] = None
+    draw_audit(report, ucm / "audit.png")
+    assert len(figures[1].axes) == 1
+
+
+def test_bad_input(ucm, capsys, tmp_path):
+    assert "unknown data set" in fails(capsys, main, ["--dataset", "DOTA"])
+    done = run("-m", "dataset.audit", "--dataset", "AID", "--data_root", tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "captain-whu" in done.stderr
+
+
+def test_real_tiffs_of_which_two_are_identical(tmp_path):
+    images = SHARED / "data" / "UCM_tif_sample" / "UCMerced_LandUse"
+    table = SHARED / "data" / "UCM_Multilabel" / "multilabels"
+    if not (images.is_dir() and table.is_dir()):
+        pytest.skip("the real images are not part of the project")
+    (tmp_path / "UCM_Multilabel").mkdir()
+    (tmp_path / "UCM_Multilabel" / "UCMerced_LandUse").symlink_to(images)
+    (tmp_path / "UCM_Multilabel" / "multilabels").symlink_to(table)
+    report = audit(tmp_path, "--dataset", "UCM_Multilabel", code=1)
+    twins, = report["identical"]
+    assert [twin["image"].split("/")[-1] for twin in twins["images"]] == ["airplane01.tif", "airplane02.tif"]
+    assert len(report["odd_sized"]) == 6 and len(report["without_image"]) == 2088 and not report["unreadable"]

@@ -1,0 +1,274 @@
+"""Class folders, seeded splits and people's own tables: right answers on every layout, one sentence on bad ones."""
+
+import shutil
+import unicodedata
+
+import numpy as np
+import pytest
+
+from conftest import random_labels, write_classes, write_image, write_table
+from dataset import VALIDATION_FRACTION, load_data
+from dataset.label_table import read_label_table
+from dataset.published import LABEL_COUNTS, SPLIT_SIZES
+from dataset.splits import stratified_holdout
+from utils.errors import InputError
+
+SCENES = ["Airport", "BareLand", "Pond", "River"]
+
+
+def names_of(data, part):
+    """The class of each image of a part, by its labels."""
+    assert (data.splits[part].labels.sum(1) == 1).all()
+    return [data.label_names[column] for column in data.splits[part].labels.argmax(1)]
+
+
+# Layouts
+
+@pytest.mark.parametrize("inside", ["", "AID", "AID_dataset"])
+def test_class_folders_as_the_archives_unpack(scenes, inside):
+    (scenes / "AID").rename(scenes / "images")
+    (scenes / "AID").mkdir()
+    (scenes / "images").rename(scenes / "AID" / inside)
+    (scenes / "AID" / "__MACOSX").mkdir()
+    data = load_data("AID", scenes)
+    assert data.single_label and data.label_names == SCENES
+    for part, split in data.splits.items():
+        assert names_of(data, part) == [image.parent.name for image in split.images]
+    assert sum(len(split.images) for split in data.splits.values()) == 80
+
+
+@pytest.mark.parametrize("root", ["AID", "AID/AID(0.2-0.8)", "AID(0.2-0.8)"])
+@pytest.mark.parametrize("val", [None, "val", "validation"])
+def test_train_and_test_folders_are_the_split(tmp_path, root, val):
+    write_classes(tmp_path / root / "train", dict.fromkeys(SCENES, 10))
+    write_classes(tmp_path / root / "test", {"Airport": 5, "River": 7})
+    if val:
+        write_classes(tmp_path / root / val, {"Pond": 3})
+    data = load_data("AID", tmp_path)
+    assert data.label_names == SCENES and data.train_ratio is None
+    assert names_of(data, "test") == ["Airport"] * 5 + ["River"] * 7
+    assert names_of(data, "val") == (["Pond"] * 3 if val else SCENES)
+    assert len(data.splits["train"].images) == (40 if val else 36)
+
+
+def test_a_class_called_train_is_a_class(tmp_path):
+    write_classes(tmp_path / "Custom", {"train": 8, "ship": 8})
+    assert load_data("Custom", tmp_path).label_names == ["ship", "train"]
+
+
+# Splits by seed
+
+@pytest.mark.parametrize("dataset, ratio", [("AID", 0.2), ("NWPU-RESISC45", 0.1)])
+def test_usual_splits_have_the_published_sizes(dataset, ratio):
+    counts = np.array(list(LABEL_COUNTS[dataset].values()))
+    labels = np.eye(len(counts), dtype=np.uint8)[np.repeat(np.arange(len(counts)), counts)]
+    test = stratified_holdout(labels, 1 - ratio, seed=3050)
+    assert ((~test).sum(), test.sum()) == SPLIT_SIZES[dataset]
+    np.testing.assert_array_equal(labels[~test].sum(0), np.rint(ratio * counts))
+
+
+def test_published_counts_add_up():
+    assert sum(LABEL_COUNTS["AID"].values()) == 10000 and len(LABEL_COUNTS["AID"]) == 30
+    assert sum(LABEL_COUNTS["NWPU-RESISC45"].values()) == 31500 and len(LABEL_COUNTS["NWPU-RESISC45"]) == 45
+    assert sum(LABEL_COUNTS["UCM_Multilabel"].values()) == pytest.approx(3.335 * 2100, abs=1)
+    assert sum(LABEL_COUNTS["AID_Multilabel"].values()) == pytest.approx(5.153 * 3000, abs=1.5)
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.5])
+def test_split_of_each_class(scenes, ratio):
+    data = load_data("AID", scenes, train_ratio=ratio)
+    counts = {part: split.labels.sum(0) for part, split in data.splits.items()}
+    totals = np.array([20, 20, 30, 10])
+    np.testing.assert_array_equal(counts["test"], np.rint((1 - ratio) * totals))
+    np.testing.assert_array_equal(counts["train"] + counts["val"] + counts["test"], totals)
+    assert (counts["val"] >= 1).all() and counts["val"].sum() <= max(4, 2 * VALIDATION_FRACTION * ratio * 80)
+    assert len({image for split in data.splits.values() for image in split.images}) == 80
+
+
+def test_split_depends_on_the_seed_alone(scenes):
+    one, same, other = (load_data("AID", scenes, seed=seed).splits["test"].images for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_written_split_is_fed_back(scenes, tmp_path):
+    (scenes / "AID" / "River").rename(scenes / "AID" / "größer Fluss.1")
+    data = load_data("AID", scenes, seed=7)
+    data.write_lists(tmp_path)
+    again = load_data("AID", scenes, {part: tmp_path / f"{part}.txt" for part in data.splits}, seed=8)
+    assert again.label_names == data.label_names and again.single_label and again.train_ratio is None
+    for part, split in data.splits.items():
+        assert [image.resolve() for image in split.images] == [image.resolve() for image in again.splits[part].images]
+        np.testing.assert_array_equal(split.labels, again.splits[part].labels)
+
+
+def test_classes_of_lists_are_the_lines_or_the_folders(tmp_path):
+    for number in range(20):
+        write_image(tmp_path / "flat" / f"{number}.png", number)
+    lines = [f"flat/{number}.png {'a b' if number % 2 else 'c'}" for number in range(20)]
+    (tmp_path / "train.txt").write_text("\n".join(lines[:14]))
+    (tmp_path / "test.txt").write_text("\n".join(lines[14:]))
+    lists = {part: tmp_path / f"{part}.txt" for part in ("train", "test")}
+    data = load_data("Custom", tmp_path, lists)
+    assert data.label_names == ["a b", "c"] and names_of(data, "test") == ["c", "a b"] * 3
+    data.write_lists(tmp_path)  # the class in the line, not the folder's name
+    assert names_of(load_data("Custom", tmp_path, lists), "test") == ["c", "a b"] * 3
+
+
+def test_names_of_a_trained_classifier_order_the_labels(scenes, tmp_path):
+    (tmp_path / "test.txt").write_text("Pond/pond_1.jpg\nAirport/airport_1.jpg\n")
+    data = load_data("AID", scenes, {"test": tmp_path / "test.txt"}, label_names=SCENES[::-1])
+    assert data.splits["test"].labels.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1]]
+
+
+# Bad class folders
+
+def test_bad_class_folders(scenes, tmp_path):
+    root = scenes / "AID"
+    (root / "Square").mkdir()
+    with pytest.raises(InputError, match="class folder .*Square holds no images"):
+        load_data("AID", scenes)
+    (root / "Square" / "notes.txt").write_text("")
+    with pytest.raises(InputError, match="class folder .*Square holds no images"):
+        load_data("AID", scenes)
+    shutil.rmtree(root / "Square")
+    write_classes(root, {"Square": 2})
+    with pytest.raises(InputError, match="class 'Square' has 2 images, too few .*raise --train_ratio"):
+        load_data("AID", scenes)
+    shutil.rmtree(root / "Square")
+    write_classes(root, {"pond": 20})
+    with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only by case"):
+        load_data("AID", scenes)
+    shutil.rmtree(root / "pond")
+    write_image(root / "preview.png", 0)
+    with pytest.raises(InputError, match="image .*preview.png lies beside the class folders"):
+        load_data("AID", scenes)
+    with pytest.raises(InputError, match="there is no folder .*NWPU-RESISC45; download: https"):
+        load_data("NWPU", scenes)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no class folders in .*empty.*label table"):
+        load_data("Custom", tmp_path / "empty")
+
+
+def test_classes_that_are_too_small_for_the_split(tmp_path):
+    for few, ratio, sentence in [(1, 0.8, "'few' has 1 images, too few for each of train, test, val"),
+                                 (4, 0.2, "'few' has 4 images"), (2, 0.5, "'few' has 2 images")]:
+        shutil.rmtree(tmp_path / "Custom", ignore_errors=True)
+        write_classes(tmp_path / "Custom", {"many": 40, "few": few})
+        with pytest.raises(InputError, match=sentence):
+            load_data("Custom", tmp_path, train_ratio=ratio)
+    shutil.rmtree(tmp_path / "Custom")
+    write_classes(tmp_path / "Custom", {"many": 40, "few": 3})  # one of each is enough
+    data = load_data("Custom", tmp_path)
+    assert all(split.labels[:, 0].sum() == 1 for split in data.splits.values())
+
+
+def test_files_that_are_no_images_are_passed_over_with_a_warning(scenes, capsys):
+    for name in ("Thumbs.db", "pond.webp", ".hidden.txt"):
+        (scenes / "AID" / "Pond" / name).write_text("")
+    data = load_data("AID", scenes)
+    assert sum(len(split.images) for split in data.splits.values()) == 80
+    warnings = capsys.readouterr().err
+    assert "passed over 2 files (Pond/Thumbs.db, Pond/pond.webp) below" in warnings and "hidden" not in warnings
+
+
+def test_classes_without_training_images(tmp_path, scenes):
+    write_classes(tmp_path / "Custom" / "train", {"a": 10, "b": 10})
+    write_classes(tmp_path / "Custom" / "test", {"a": 2, "c": 2})
+    with pytest.raises(InputError, match="c_1.jpg has the class 'c', which no training image has"):
+        load_data("Custom", tmp_path)
+    (tmp_path / "l.txt").write_text("Pond/pond_1.jpg Pond\nPond/pond_1.jpg River\n")
+    with pytest.raises(InputError, match="line 2: Pond/pond_1.jpg is of class 'River' here and of class 'Pond'"):
+        load_data("AID", scenes, {"train": tmp_path / "l.txt"})
+
+
+def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
+    with pytest.raises(InputError, match="--train_ratio is for images without a split"):
+        load_data("UCM_Multilabel", ucm, train_ratio=0.5)
+    (tmp_path / "l.txt").write_text("\n".join(f"Pond/pond_{n}.jpg" for n in range(1, 31)))
+    with pytest.raises(InputError, match="--train_ratio"):
+        load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_unicode_names_match_in_either_form(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    place = unicodedata.normalize(form, "Küste é")
+    write_classes(tmp_path / "Custom", {place: 10, "海": 10})
+    assert load_data("Custom", tmp_path).label_names == ["Küste é", "海"]
+    rows = [f"{path.stem},{'sea' if path.parent.name == '海' else 'Küste'}\n" for path in tmp_path.rglob("*.jpg")]
+    (tmp_path / "t.csv").write_text("image,labels\n" + unicodedata.normalize(other, "".join(rows)), encoding="utf-8")
+    data = load_data("Custom", tmp_path, label_path=tmp_path / "t.csv")
+    assert data.label_names == ["Küste", "sea"]
+    assert all(data.splits["test"].labels[:, 1] == [image.parent.name == "海" for image in data.splits["test"].images])
+
+
+# Tables of one's own
+
+def write_own(root, table="labels.csv", header="image,labels", separator=";"):
+    """40 images in two folders, with rows of names: sea and sand, or water, or nothing."""
+    rows = []
+    for number in range(40):
+        write_image(root / "pictures" / str(number % 2) / f"my.photo {number}.png", number)
+        rows.append(f"my.photo {number}," + [f"sea{separator} sand", "water", "sand", ""][number % 4])
+    (root / table).write_text("\n".join([header, *rows]))
+
+
+@pytest.mark.parametrize("separator", [";", "|"])
+def test_table_of_names(tmp_path, separator):
+    write_own(tmp_path, separator=separator)
+    data = load_data("Custom", tmp_path)
+    assert data.label_names == ["sand", "sea", "water"] and not data.single_label and data.train_ratio == 0.8
+    assert [len(split.images) for split in data.splits.values()] == [29, 3, 8]
+    for split in data.splits.values():
+        expected = [[[1, 1, 0], [0, 0, 1], [1, 0, 0], [0, 0, 0]][int(image.stem.split()[1]) % 4]
+                    for image in split.images]
+        np.testing.assert_array_equal(split.labels, expected)
+
+
+def test_own_table_of_cells_and_split_by_folders(tmp_path):
+    keys = [f"{part}/{number}.png" for part in ("train", "test") for number in range(12)]  # one name in two folders
+    for seed, key in enumerate(keys):
+        write_image(tmp_path / key, seed)
+    labels = random_labels(24)
+    write_table(tmp_path / "labels.tsv", keys, labels, "\t")
+    data = load_data("Custom", tmp_path)
+    assert len(data.splits["test"].images) == 12 and data.train_ratio is None
+    expected = dict(zip(keys, labels.tolist()))
+    for split in data.splits.values():
+        assert split.labels.tolist() == [expected[image.relative_to(tmp_path).as_posix()] for image in split.images]
+
+
+@pytest.mark.parametrize("content, sentence", [
+    ("image,labels\na,sea,sand\n", r"line 2 \('a'\): 3 cells, but the header has 2.*semicolons"),
+    ("image,labels\na,sea\nb,Sea;sand\n", r"line 3 \('b'\): label 'Sea' differs from 'sea' above only by case"),
+    ("image,labels\na,sea\na,sand\n", "row above already"), ("image,labels\na,\nb,\n", "names no label"),
+    ("image,labels\n./x\\a,sea\nx/a,sand\n", "row above already")])
+def test_bad_tables_of_names(tmp_path, content, sentence):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        read_label_table(tmp_path / "t.csv")
+
+
+def test_unknown_names_in_a_table(tmp_path):
+    (tmp_path / "t.csv").write_text("image,labels\na,sea\nb,sae; sand\n")
+    with pytest.raises(InputError, match=r"line 3 \('b'\): unknown label 'sae'; is it 'sea'\?; known are sea, sand"):
+        read_label_table(tmp_path / "t.csv", ["sea", "sand"])
+    (tmp_path / "t.csv").write_text("image,labels\na,sea\n")
+    table = read_label_table(tmp_path / "t.csv", ["sea", "sand"])  # not all of them need occur
+    assert table.names == ["sea", "sand"] and table.rows["a"].tolist() == [1, 0]
+
+
+def test_one_label_called_labels_is_a_column_of_cells(tmp_path):
+    (tmp_path / "t.csv").write_text("image,labels\na,1\nb,0\n")
+    table = read_label_table(tmp_path / "t.csv")
+    assert table.names == ["labels"] and table.rows["a"].tolist() == [1]
+
+
+def test_own_table_and_images_do_not_match(tmp_path):
+    write_own(tmp_path)
+    (tmp_path / "pictures" / "0" / "my.photo 0.png").rename(tmp_path / "pictures" / "0" / "new.png")
+    with pytest.raises(InputError, match="no image below .* for 1 row .my.photo 0"):
+        load_data("Custom", tmp_path)
+    write_image(tmp_path / "pictures" / "1" / "my.photo 0.png", 0)
+    with pytest.raises(InputError, match="no row for 1 image .*new.png"):
+        load_data("Custom", tmp_path)

@@ -1,0 +1,176 @@
+"""Single-label data, one's own data and predictions end to end, from the command line's arguments to the files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import Test
+from conftest import write_classes
+from dataset import train_transform
+from test_command_line import evaluate, fails, train
+from utils.metrics import confusions, multilabel_metrics, single_label_metrics
+
+SCENES = ["Airport", "BareLand", "Pond", "River"]
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_classes(root / "AID", dict.fromkeys(SCENES, 20))
+    return root
+
+
+@pytest.fixture(scope="module", params=["r4c", "ce"])
+def trained(request, data_root):
+    return train("--dataset", "AID", "--data_root", data_root, "--work-dir", data_root / "runs", "--loss",
+                 request.param, "--train_ratio", "0.5", "--label_num", "4")
+
+
+def read_scores(folder):
+    with open(folder / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return (np.array([[float(row[f"{kind} {name}"]) for name in SCENES] for row in rows], np.float32)
+            for kind in ("score", "label"))
+
+
+def test_accuracy_selects_and_is_logged(trained):
+    with open(trained / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    accuracies = [float(row["val_accuracy"]) for row in rows]
+    best = torch.load(trained / "best.pth", weights_only=True)
+    assert best["best_score"] == pytest.approx(max(accuracies), abs=1e-5)
+    assert best["epoch"] == (2 if accuracies[1] >= accuracies[0] else 1)  # a tie keeps the later epoch
+    assert best["single_label"] and best["label_names"] == SCENES
+    assert json.loads((trained / "args.json").read_text())["args"]["train_ratio"] == 0.5
+    assert [len((trained / f"{part}.txt").read_text().splitlines()) for part in ("train", "val", "test")] == [36, 4, 40]
+
+
+def test_report_and_its_files(trained, capsys):
+    report = evaluate("--weights_path", trained / "best.pth", "--device", "cpu")
+    printed = capsys.readouterr().out
+    scores, labels = read_scores(trained / "test_best")
+    assert report["images"] == 40 and report["single_label"]["top5"] is None  # four classes
+    assert {**report["single_label"], "top5": 0} == pytest.approx({**single_label_metrics(scores, labels), "top5": 0})
+    assert report["metrics"] == pytest.approx(multilabel_metrics(scores, labels))
+    assert f"overall accuracy (OA)           {100 * report['single_label']['accuracy']:12.2f}" in printed
+    with open(trained / "test_best" / "confusion.csv", newline="") as file:
+        table = [row[1:] for row in csv.reader(file)][1:]
+    np.testing.assert_array_equal(np.array(table, int), confusions(scores, labels))
+    with Image.open(trained / "test_best" / "confusion.png") as picture:
+        assert min(picture.size) > 300
+    sums = scores.sum(1)  # a softmax after cross-entropy, and a sigmoid of each class after the ranking
+    assert np.allclose(sums, 1, atol=1e-5) == ("_ce_" in trained.name)
+
+
+def test_the_lists_of_a_run_give_its_split_again(trained, data_root):
+    report = evaluate("--weights_path", trained / "best.pth", "--save_path", trained / "a")
+    again = evaluate("--weights_path", trained / "best.pth", "--test_dir", trained / "test.txt", "--save_path",
+                     trained / "b")
+    assert report["metrics"] == again["metrics"] and report["single_label"] == again["single_label"]
+    val = evaluate("--weights_path", trained / "best.pth", "--test_dir", trained / "val.txt")
+    best = torch.load(trained / "best.pth", weights_only=True)["best_score"]
+    assert val["single_label"]["accuracy"] == pytest.approx(best, abs=1e-6)
+
+
+def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
+    loose = tmp_path / "loose é.png"
+    Image.new("RGB", (300, 40), "blue").save(loose)
+    assert Test.main(["--weights_path", str(trained / "best.pth"), "--images", str(data_root / "AID" / "Pond"),
+                      str(loose), str(loose), "--save_path", str(tmp_path / "out"), "--device", "cpu"]) is None
+    with open(tmp_path / "out" / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 21 and rows[20]["image"] == str(loose)
+    scores = np.array([[float(row[name]) for name in SCENES] for row in rows])
+    assert [row["labels"] for row in rows] == [SCENES[column] for column in scores.argmax(1)]
+    evaluate("--weights_path", trained / "best.pth", "--save_path", tmp_path / "test")
+    tested = dict(zip((row["image"] for row in csv.DictReader(open(tmp_path / "test" / "scores.csv"))),
+                      next(read_scores(tmp_path / "test"))))
+    common = [row["image"] in tested for row in rows]
+    assert sum(common) >= 5  # the same scores as in the test
+    np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],
+                               atol=1e-5)
+    (tmp_path / "none").mkdir()
+    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"), (tmp_path / "none", "no images (.jpg"),
+                           (trained / "log.csv", "log.csv cannot be decoded (no known image format)")]:
+        assert sentence in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
+
+
+def test_images_added_after_training_are_noticed(tmp_path, capsys):
+    write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 10))
+    folder = train("--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
+                   "--train_ratio", "0.5")
+    write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 12))
+    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth")
+    assert "not those of the training" in error and "--test_dir" in error
+    assert evaluate("--weights_path", folder / "best.pth", "--test_dir", folder / "test.txt")["images"] == 20
+
+
+def test_own_table_from_training_to_predictions(tmp_path, capsys):
+    root = tmp_path / "my images"
+    write_classes(root, {"a": 12, "b": 12})
+    rows = [f"{path.name},{'sea;sand' if path.parent.name == 'a' else 'wood'}\n" for path in root.rglob("*.jpg")]
+    (root / "labels.csv").write_text("image,labels\n" + "".join(sorted(rows)))
+    folder = train("--dataset", "Custom", "--data_root", root, "--work-dir", tmp_path,
+                   "--max_epoch", "1")
+    error = fails(capsys, train, "--dataset", "Custom", "--data_root", root, "--work-dir", root / "a" / "runs")
+    assert "runs lies among the images" in error
+    assert "train_feature" in (folder / "log.csv").read_text()
+    assert evaluate("--weights_path", folder / "best.pth")["per_label"].keys() == {"sand", "sea", "wood"}
+    evaluate("--weights_path", folder / "best.pth", "--images", root / "a")
+    with open(folder / "images_best" / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["labels"] for row in rows] == [
+        ";".join(name for name in ("sand", "sea", "wood") if float(row[name]) > 0.5) for row in rows]
+    # A test table need not have all labels, but no others.
+    some = sorted((root / "b").iterdir())[:3]
+    (tmp_path / "test.txt").write_text("".join(f"{path}\n" for path in some))
+    for labels, sentence in [("wood", None), ("woods", "unknown label 'woods'; is it 'wood'?")]:
+        (tmp_path / "t.csv").write_text("image,labels\n" + "".join(f"{path.stem},{labels}\n" for path in some))
+        arguments = ["--weights_path", folder / "best.pth", "--test_dir", tmp_path / "test.txt", "--label_path",
+                     tmp_path / "t.csv"]
+        if sentence:
+            assert sentence in fails(capsys, evaluate, *arguments)
+        else:
+            assert evaluate(*arguments)["labels_without_positives"] == ["sand", "sea"]
+    # Class folders are not what it was trained for.
+    (root / "labels.csv").unlink()
+    assert "trained for several labels per image" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
+
+
+def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
+    error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--loss", "ce")
+    assert "--loss ce needs exactly one label per image" in error
+
+
+@pytest.mark.parametrize("argv, sentence", [
+    (["--train_ratio", "1"], "--train_ratio: must be above 0 and at most 0.99, not 1"),
+    (["--train_ratio", "0.01"], "class 'Airport' has 20 images, too few"),
+    (["--label_num", "30"], "--label_num 30, but the data has 4 labels"),
+    (["--dataset", "Custom", "--label_path", "nowhere.csv"], "label table nowhere.csv does not exist")])
+def test_bad_options(data_root, capsys, argv, sentence):
+    assert sentence in fails(capsys, train, "--dataset", "AID", "--data_root", data_root, *argv)
+
+
+def test_a_text_file_named_as_an_image(tmp_path, capsys):
+    write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 10))
+    for number in range(1, 11):
+        (tmp_path / "AID" / "Pond" / f"pond_{number}.jpg").write_text("not an image")
+    error = fails(capsys, train, "--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs",
+                  "--train_ratio", "0.5")
+    assert "Pond/pond_" in error and "cannot be decoded (no known image format)" in error
+
+
+def test_training_crops_for_a_single_label_only():
+    """A ramp from dark to light: a crop, resized, has fewer steps of it; the whole image always has all of them."""
+    ramp = Image.fromarray(np.tile(np.linspace(55, 255, 96, dtype=np.uint8)[:, None, None], (1, 96, 3)))
+    torch.manual_seed(0)
+    spans = {}
+    for single_label in (True, False):
+        lit = [pixels[pixels > 0].float() for pixels in (train_transform(64, single_label)(ramp) for _ in range(40))]
+        spans[single_label] = np.array([(pixels.max() - pixels.min()).item() for pixels in lit])
+    assert (spans[False] > 150).all() and (spans[True] < 150).sum() > 15 and spans[True].std() > 20
+    assert train_transform(64, single_label=True)(ramp).shape == (3, 64, 64)
