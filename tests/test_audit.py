@@ -1,4 +1,4 @@
-"""python -m dataset.audit: what it finds in miniatures with known faults, and in the real files where they are at hand."""
+"""python -m dataset.audit: what it finds in miniatures with known faults, and in real files, where they are at hand."""
 
 import json
 import shutil
@@ -49,7 +49,8 @@ def test_leaks_and_twins(ucm):
     Image.open(image(ucm, "river00")).save(image(ucm, "airplane80"), compression="tiff_lzw")  # train = test
     shutil.copy(image(ucm, "forest01"), image(ucm, "forest02"))
     report = audit(ucm, "--dataset", "UCM_Multilabel", code=1)
-    twins = {tuple(sorted(twin["image"].split("/")[-1] for twin in group["images"])): group for group in report["identical"]}
+    twins = {tuple(sorted(twin["image"].split("/")[-1] for twin in group["images"])): group
+             for group in report["identical"]}
     assert twins.keys() == {("airplane80.tif", "river00.tif"), ("forest01.tif", "forest02.tif")}
     assert not twins["airplane80.tif", "river00.tif"]["same_file_bytes"]
     assert twins["forest01.tif", "forest02.tif"]["same_file_bytes"]

@@ -197,8 +197,9 @@ def test_single_label_report_tells_arg_max_and_threshold_apart(tmp_path):
 def test_predictions_file(tmp_path, single_label, expected):
     scores = np.array([[0.6, 0.5, 0.7], [0.1, 0.2, 0.1], [0.8, 0.9, 0.8]], np.float32)
     images = [tmp_path / f"é {i}.png" for i in range(3)]
-    assert write_predictions(tmp_path / "new" / "predictions.csv", images, scores, list("abc"), single_label) == expected
-    with open(tmp_path / "new" / "predictions.csv", newline="", encoding="utf-8") as file:
+    path = tmp_path / "new" / "predictions.csv"
+    assert write_predictions(path, images, scores, list("abc"), single_label) == expected
+    with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == list(map(str, images)) and [row["labels"] for row in rows] == expected
     np.testing.assert_array_equal(np.array([[row[c] for c in "abc"] for row in rows], np.float32), scores)

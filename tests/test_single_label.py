@@ -87,14 +87,15 @@ def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     scores = np.array([[float(row[name]) for name in SCENES] for row in rows])
     assert [row["labels"] for row in rows] == [SCENES[column] for column in scores.argmax(1)]
     evaluate("--weights_path", trained / "best.pth", "--save_path", tmp_path / "test")
-    tested = dict(zip((row["image"] for row in csv.DictReader(open(tmp_path / "test" / "scores.csv"))),
-                      next(read_scores(tmp_path / "test"))))
+    with open(tmp_path / "test" / "scores.csv", newline="") as file:
+        tested = dict(zip((row["image"] for row in csv.DictReader(file)), next(read_scores(tmp_path / "test"))))
     common = [row["image"] in tested for row in rows]
     assert sum(common) >= 5  # the same scores as in the test
     np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],
                                atol=1e-5)
     (tmp_path / "none").mkdir()
-    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"), (tmp_path / "none", "no images (.jpg"),
+    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"),
+                           (tmp_path / "none", "no images (.jpg"),
                            (trained / "log.csv", "log.csv cannot be decoded (no known image format)")]:
         assert sentence in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
 
