@@ -18,7 +18,7 @@ from utils.arguments import (HelpFormatter, add_machine_options, batch_size, ima
 from utils.checkpoint import random_states, save_checkpoint, seed_everything
 from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
-from utils.errors import InputError, exit_cleanly
+from utils.errors import InputError, exit_cleanly, some
 from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.run_log import append_log, create_run_folder, write_args
 
@@ -154,8 +154,8 @@ def main(argv: list[str] | None = None) -> Path:
 
     data = find_data(args)
     counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
-    kind = "classes" if data.single_label else "labels"
-    print(f"{args.dataset}: {len(data.label_names)} {kind}, {counts} images; device {device}")
+    labels = some(data.label_names, "class" if data.single_label else "label")
+    print(f"{args.dataset}: {labels}, {counts} images; device {device}")
     workers = pick_num_workers(args.num_workers, device)
     train_loader = build_loader(data.splits["train"], train_transform(args.image_size, data.single_label),
                                 args.train_batch_size, workers, shuffle=True, seed=args.seed)

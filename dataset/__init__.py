@@ -114,8 +114,9 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
         return {"train": [image for image in found if not layout.is_test(image)],
                 "test": [image for image in found if layout.is_test(image)]}, read_label_table(label_path or table)
     if not root.is_dir():
-        raise InputError(f"there is no folder {root}; download: {layout.download}; another place is given by "
-                         "--data_root, own lists by --train_dir ...")
+        download = f"; download: {layout.download}" * bool(layout.download)
+        raise InputError(f"there is no folder {root}{download}; another place is given by --data_root, own lists by "
+                         "--train_dir ...")
     folders, table = part_folders(root), Path(label_path) if label_path else layout.table(root)
     if table is None:
         return find_class_images(folders, label_names)
@@ -138,15 +139,15 @@ def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source
                          "their folders or by --train_dir")
     if "train" in splits and "val" not in splits:
         splits |= _hold_out(splits["train"], ("train", "val"), VALIDATION_FRACTION, seed)
+    splits = {part: splits[part] for part in ("train", "val", "test") if part in splits}
     single_label = isinstance(source, ImageClasses)
-    made = [part for part in splits if part not in images or part == "train"]
+    made = {part: split for part, split in splits.items() if part not in images or part == "train"}
     if single_label and len(made) > 1:
-        _check_every_class(source.names, {part: splits[part] for part in made}, train_ratio)
-    for part in made:
-        if not splits[part].images:
+        _check_every_class(source.names, made, train_ratio)
+    for part, split in made.items():
+        if not split.images:
             raise InputError(f"there are too few images in {root} for a {part} set; add images, or give list files")
-    in_order = {part: splits[part] for part in ("train", "val", "test") if part in splits}
-    return Data(source.names, root, in_order, single_label, train_ratio)
+    return Data(source.names, root, splits, single_label, train_ratio)
 
 
 def _warn_of_overlap(images: dict[str, list[Path]]) -> None:
@@ -169,8 +170,8 @@ def _check_every_class(names: list[str], splits: dict[str, Split], train_ratio: 
     for name, count in zip(names, counts.T):
         if not count.all():
             advice = ", raise --train_ratio" * (train_ratio is not None)
-            raise InputError(f"class '{name}' has {count.sum()} images, too few for each of {', '.join(splits)} to get "
-                             f"one; add images{advice}, take the class out, or give list files")
+            raise InputError(f"class '{name}' has {count.sum()} image(s), too few for each of {', '.join(splits)} to "
+                             f"get one; add images{advice}, take the class out, or give list files")
 
 
 class ImageDataset(Dataset):

@@ -180,22 +180,23 @@ def draw_audit(report: dict[str, Any], picture: Path) -> None:
     from matplotlib.figure import Figure
 
     names, parts = list(report["labels"]), list(report["images"])
-    panels, height = (1 if report["co_occurrence"] is None else 2), 2 + 0.25 * len(names)
+    panels, height = (1 if report["co_occurrence"] is None else 2), min(2 + 0.25 * len(names), 40)
     figure = Figure(figsize=(7 * panels, height), layout="constrained")
     bars, *rest = figure.subplots(1, panels, squeeze=False)[0]
     left = np.zeros(len(names))
     for part, colour in zip(parts, ("#0072b2", "#e69f00", "#b8b8b8")):
         counts = np.array([report["labels"][name][part] for name in names])
-        bars.barh(names, counts, left=left, color=colour, edgecolor="black", linewidth=0.4, label=part)
+        bars.barh(range(len(names)), counts, left=left, color=colour, edgecolor="black", linewidth=0.4, label=part)
         left += counts
+    bars.set_yticks(range(len(names)), names, fontsize=min(8, 1100 / len(names)), parse_math=False)
     bars.invert_yaxis()
     bars.margins(y=0.01)
     bars.set(xlabel="images", title="images per label")
-    bars.legend()
+    figure.legend(loc="outside lower left", ncols=len(parts))
     for axes in rest:
         together = np.array(report["co_occurrence"])
         percent = 100 * together / np.diag(together)[:, None].clip(1)
-        draw_percent(axes, percent, names)
+        draw_percent(axes, percent, names, names)
         axes.set(title="percent of the row's images that also have the column's label")
     figure.savefig(picture, dpi=150)
 

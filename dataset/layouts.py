@@ -78,7 +78,7 @@ _AID_SCENES = Layout(download="https://captain-whu.github.io/AID", train_ratio=0
 # 700 images each. 10 % of each scene for training is the harder of its two usual splits.
 _NWPU = Layout(download="https://gcheng-nwpu.github.io/#Datasets (NWPU-RESISC45)", train_ratio=0.1)
 
-_CUSTOM = Layout(download="nothing, the images are yours", tables=("labels.csv", "labels.tsv", "labels.txt"),
+_CUSTOM = Layout(download="", tables=("labels.csv", "labels.tsv", "labels.txt"),
                  train_ratio=0.8)
 
 LAYOUTS = {"AID_Multilabel": _AID, "UCM_Multilabel": _UCM, "AID": _AID_SCENES, "NWPU-RESISC45": _NWPU,

@@ -132,7 +132,7 @@ def test_bad_class_folders(scenes, tmp_path):
         load_data("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"Square": 2})
-    with pytest.raises(InputError, match="class 'Square' has 2 images, too few .*raise --train_ratio"):
+    with pytest.raises(InputError, match="class 'Square' has 2 image.s., too few .*raise --train_ratio"):
         load_data("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"pond": 20})
@@ -150,8 +150,8 @@ def test_bad_class_folders(scenes, tmp_path):
 
 
 def test_classes_that_are_too_small_for_the_split(tmp_path):
-    for few, ratio, sentence in [(1, 0.8, "'few' has 1 images, too few for each of train, test, val"),
-                                 (4, 0.2, "'few' has 4 images"), (2, 0.5, "'few' has 2 images")]:
+    for few, ratio, sentence in [(1, 0.8, "'few' has 1 image.s., too few for each of train, val, test"),
+                                 (4, 0.2, "'few' has 4 image"), (2, 0.5, "'few' has 2 image")]:
         shutil.rmtree(tmp_path / "Custom", ignore_errors=True)
         write_classes(tmp_path / "Custom", {"many": 40, "few": few})
         with pytest.raises(InputError, match=sentence):

@@ -149,7 +149,7 @@ def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
 
 @pytest.mark.parametrize("argv, sentence", [
     (["--train_ratio", "1"], "--train_ratio: must be above 0 and at most 0.99, not 1"),
-    (["--train_ratio", "0.01"], "class 'Airport' has 20 images, too few"),
+    (["--train_ratio", "0.01"], "class 'Airport' has 20 image(s), too few"),
     (["--label_num", "30"], "--label_num 30, but the data has 4 labels"),
     (["--dataset", "Custom", "--label_path", "nowhere.csv"], "label table nowhere.csv does not exist")])
 def test_bad_options(data_root, capsys, argv, sentence):

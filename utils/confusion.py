@@ -17,21 +17,22 @@ def write_confusion(folder: Path, counts: np.ndarray, names: list[str]) -> None:
     # Imported here and drawn on a figure of its own: Test.py starts faster, and no display is needed.
     from matplotlib.figure import Figure
 
-    side = 3 + 0.27 * len(names)
+    side = min(3 + 0.27 * len(names), 40)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     totals = counts.sum(1)
-    draw_percent(axes, 100 * counts / totals[:, None].clip(1), names)
-    axes.set_yticks(range(len(names)), [f"{name} ({total})" for name, total in zip(names, totals)], fontsize=8)
+    rows = [f"{name} ({total})" for name, total in zip(names, totals)]
+    draw_percent(axes, 100 * counts / totals[:, None].clip(1), rows, names)
     axes.set(xlabel="predicted class", ylabel="true class (images)", title="percent of the true class's images")
     figure.savefig(folder / "confusion.png", dpi=150)
 
 
-def draw_percent(axes, percent: np.ndarray, names: list[str]) -> None:
-    """Draw a (C, C) matrix of percents between C names, as colours and numbers."""
+def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    """Draw a (C, C) matrix of percents as colours and numbers, with the names of its rows and columns."""
+    size = min(8, 1100 / len(rows))
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(range(len(rows)), rows, fontsize=size, parse_math=False)
     for row, column in np.argwhere(percent >= 0.5):
-        axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=6,
+        axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
                   color="white" if percent[row, column] > 50 else "black")

@@ -18,10 +18,10 @@ def warn(sentence: str) -> None:
 
 
 def some(names: Iterable[str], what: str) -> str:
-    """'3 images (a, b, ...)'"""
+    """'3 images (a, b, ...)', for what = "image"."""
     names = list(names)
-    examples = ", ".join(names[:2] + ["..."] * (len(names) > 2))
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({examples})"
+    plural = what if len(names) == 1 else f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{len(names)} {plural} ({', '.join(names[:2] + ['...'] * (len(names) > 2))})"
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
