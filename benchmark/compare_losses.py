@@ -3,14 +3,16 @@
     python benchmark/compare_losses.py --dataset UCM_Multilabel --model MobileNet-V2 \
         --pretrained_path weights/mobilenet_v2_imagenet.pth --image_size 128 --max_epoch 30
 
-Trains every loss:rate of --runs with every seed by Train.py, tests the best epoch with Test.py, and copies what
-they wrote (args.json, log.csv, metrics.json, per_label.csv) to benchmark/results/<name>/<run>/. table.md, made from
-these files alone, has a row per run; the rate chosen by the validation figure that also chooses the epoch (micro F1, or
-accuracy for a single label) is in bold. A finished run is not repeated.
+Trains every loss:rate of --runs with every seed by Train.py, tests the best epoch with Test.py, and copies what they
+wrote (args.json, log.csv, metrics.json, per_label.csv, confusion.csv) to benchmark/results/<name>/<run>/. table.md, made
+from these files alone, has a row per run and the means of the seeds. In bold is the rate that the first seed's validation
+set chose, by the figure that also chooses the epoch: micro F1, or accuracy for a single label. A finished run is not
+repeated.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import shutil
 import subprocess
@@ -43,33 +45,45 @@ def collect(run: Path, results: Path) -> None:
     """Test the run and copy its record into `results`."""
     subprocess.run([sys.executable, "Test.py", "--weights_path", str(run / "best.pth")], cwd=ROOT, check=True)
     results.mkdir(parents=True, exist_ok=True)
-    for file in ("args.json", "log.csv", "test_best/metrics.json", "test_best/per_label.csv"):
-        shutil.copy(ROOT / run / file, results)
+    files = ["args.json", "log.csv", "test_best/metrics.json", "test_best/per_label.csv", "test_best/confusion.csv"]
+    for file in (ROOT / run / file for file in files):
+        if file.exists():  # a confusion matrix is for a single label only
+            shutil.copy(file, results)
+
+
+def read_run(folder: Path) -> tuple[tuple, list[str], list[float]]:
+    """((loss, learning rate), seed, epoch), the names of its figures, and the figures in percent, validation first."""
+    args = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
+    test = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    columns, selects = (SINGLE_LABEL_COLUMNS, "accuracy") if "single_label" in test else (COLUMNS, "OF1")
+    with open(folder / "log.csv", newline="", encoding="utf-8") as file:
+        val = max(float(row[f"val_{selects}"]) for row in csv.DictReader(file))
+    tested = test["metrics"] | test.get("single_label", {})
+    return (((args["loss"], args["lr"]), args["seed"], test["epoch"]),
+            [f"val {columns[selects]}", *(f"test {title}" for title in columns.values())],
+            [100 * figure for figure in (val, *(tested[name] for name in columns))])
 
 
 def table(results: Path) -> str:
     """table.md from the files below `results`."""
-    rows = []
-    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
-        args = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
-        test = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        columns, selects = (SINGLE_LABEL_COLUMNS, "accuracy") if "single_label" in test else (COLUMNS, "OF1")
-        with open(folder / "log.csv", newline="", encoding="utf-8") as file:
-            val = max(float(row[f"val_{selects}"]) for row in csv.DictReader(file))
-        rows.append((args["loss"], args["lr"], args["seed"], val, test))
-    first_seed = min(row[2] for row in rows)  # the one with which all rates were tried
+    runs = [read_run(folder) for folder in sorted(path for path in results.iterdir() if path.is_dir())]
+    runs.sort(key=lambda run: (run[0][0][0] != "r4c", run[0]))
+    first_seed = min(run[0][1] for run in runs)  # the one with which all rates were tried
     best = {}  # loss -> (validation figure, learning rate)
-    for loss, lr, seed, val, _ in rows:
+    for ((loss, lr), seed, _), _, figures in runs:
         if seed == first_seed:
-            best[loss] = max(best.get(loss, (0, 0)), (val, lr))
-    titles = ["loss", "lr", "seed", "epoch", f"val {columns[selects]}",
-              *(f"test {title}" for title in columns.values())]
+            best[loss] = max(best.get(loss, (0, 0)), (figures[0], lr))
+    titles = ["loss", "lr", "seed", "epoch", *runs[0][1]]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
-    for loss, lr, seed, val, test in sorted(rows, key=lambda row: (row[0] != "r4c", *row[:3])):
-        cells = [loss, f"{lr:g}", str(seed), str(test["epoch"]), f"{100 * val:.2f}",
-                 *(f"{100 * (test['metrics'] | test.get('single_label', {}))[name]:.2f}" for name in columns)]
-        mark = "**" if best[loss][1] == lr else ""
-        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
+    for (loss, lr), group in itertools.groupby(runs, key=lambda run: run[0][0]):
+        rows = [(str(seed), str(epoch), figures) for (_, seed, epoch), _, figures in group]
+        if len(rows) > 1:
+            means = [sum(column) / len(rows) for column in zip(*(figures for *_, figures in rows))]
+            rows.append((f"mean of {len(rows)}", "", means))
+        for seed, epoch, figures in rows:
+            cells = [loss, f"{lr:g}", seed, epoch, *(f"{figure:.2f}" for figure in figures)]
+            mark = "**" if best[loss][1] == lr else ""
+            lines.append("| " + " | ".join(cell and f"{mark}{cell}{mark}" for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """The README's figures are those of the result files."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ def test_tables_are_made_from_the_result_files(file):
     rows = file.read_text(encoding="utf-8")
     assert rows == table(file.parent)
     assert rows in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
+    figures = dict.fromkeys(("average_accuracy", "kappa", "argmax_F1", "top5"), 0.5)
+    for rate, seed, val, accuracy in [(1e-4, 1, 0.7, 0.6), (1e-3, 1, 0.8, 0.5), (1e-3, 2, 0.1, 0.7)]:
+        folder = tmp_path / f"ce_{rate}_{seed}"
+        folder.mkdir()
+        (folder / "args.json").write_text(json.dumps({"args": {"loss": "ce", "lr": rate, "seed": seed}}))
+        (folder / "log.csv").write_text(f"epoch,val_accuracy\n1,0.05\n2,{val}\n")
+        (folder / "metrics.json").write_text(json.dumps(
+            {"epoch": 2, "metrics": {"mAP": 0.25}, "single_label": {**figures, "accuracy": accuracy}}))
+    rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in table(tmp_path).splitlines()[2:]]
+    assert rows == [["ce", "0.0001", "1", "2", "70.00", "60.00"],
+                    ["**ce**", "**0.001**", "**1**", "**2**", "**80.00**", "**50.00**"],
+                    ["**ce**", "**0.001**", "**2**", "**2**", "**10.00**", "**70.00**"],
+                    ["**ce**", "**0.001**", "**mean of 2**", "", "**45.00**", "**60.00**"]]
 
 
 def test_pictures_and_files_exist():
