@@ -24,13 +24,14 @@ def names_of(data, part):
 
 # Layouts
 
-@pytest.mark.parametrize("inside", ["", "AID", "AID_dataset"])
-def test_class_folders_as_the_archives_unpack(scenes, inside):
+@pytest.mark.parametrize("dataset", ["AID", "NWPU-RESISC45"])
+@pytest.mark.parametrize("inside", ["", "AID", "NWPU-RESISC45"])
+def test_class_folders_as_the_archives_unpack(scenes, dataset, inside):
     (scenes / "AID").rename(scenes / "images")
-    (scenes / "AID").mkdir()
-    (scenes / "images").rename(scenes / "AID" / inside)
-    (scenes / "AID" / "__MACOSX").mkdir()
-    data = load_data("AID", scenes)
+    (scenes / dataset).mkdir()
+    (scenes / "images").rename(scenes / dataset / inside)
+    (scenes / dataset / "__MACOSX").mkdir()
+    data = load_data(dataset, scenes, train_ratio=0.2)
     assert data.single_label and data.label_names == SCENES
     for part, split in data.splits.items():
         assert names_of(data, part) == [image.parent.name for image in split.images]
@@ -179,6 +180,12 @@ def test_classes_without_training_images(tmp_path, scenes):
     (tmp_path / "l.txt").write_text("Pond/pond_1.jpg Pond\nPond/pond_1.jpg River\n")
     with pytest.raises(InputError, match="line 2: Pond/pond_1.jpg is of class 'River' here and of class 'Pond'"):
         load_data("AID", scenes, {"train": tmp_path / "l.txt"})
+
+
+def test_a_single_class(tmp_path):
+    write_classes(tmp_path / "Custom", {"a": 9})
+    with pytest.raises(InputError, match="all images are of the class 'a'.*at least two"):
+        load_data("Custom", tmp_path)
 
 
 def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
