@@ -53,8 +53,8 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         raise InputError(f"{unseen} has the class '{classes[unseen]}', which no training image has; "
                          "correct its class, or add training images of it")
     if len(learnt) == 1:
-        raise InputError(f"all images are of the class '{learnt.pop()}', as {next(iter(classes))}; to tell classes apart "
-                         "takes at least two")
+        raise InputError(f"all images are of the class '{learnt.pop()}', as {next(iter(classes))}; to tell classes "
+                         "apart takes at least two")
     return ImageClasses(sorted(learnt), classes)
 
 

@@ -191,7 +191,7 @@ def test_a_single_class(tmp_path):
 def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
     with pytest.raises(InputError, match="--train_ratio is for images without a split"):
         load_data("UCM_Multilabel", ucm, train_ratio=0.5)
-    (tmp_path / "l.txt").write_text("\n".join(f"Pond/pond_{n}.jpg" for n in range(1, 31)))
+    (tmp_path / "l.txt").write_text("\n".join(f"{name}/{name.lower()}_{n}.jpg" for name in SCENES for n in range(1, 9)))
     with pytest.raises(InputError, match="--train_ratio"):
         load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5)
 
