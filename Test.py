@@ -28,13 +28,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset",
                         help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
     parser.add_argument("--data_root", metavar="DIR", help="the folder that holds <dataset>/ (default: as in training)")
-    parser.add_argument("--test_dir", metavar="LIST",
-                        help="list file of the images to test, e.g. a run's val.txt (default: as in training, else the "
-                             "data set's test split)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--test_dir", metavar="LIST",
+                      help="list file of the images to test, e.g. a run's val.txt (default: as in training, else the "
+                           "data set's test split)")
+    what.add_argument("--images", nargs="+", metavar="PATH",
+                      help="predict on these pictures, and on all pictures in these folders, instead of testing")
     parser.add_argument("--label_path", metavar="TABLE",
                         help="label table (default: as in training, else the data set's)")
-    parser.add_argument("--images", nargs="+", metavar="PATH",
-                        help="predict on these pictures, and on all pictures in these folders, instead of testing")
     parser.add_argument("--model", help="network of a bare state dict")
     parser.add_argument("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
     parser.add_argument("--image_size", type=image_size, metavar="PX", help="(default: as in training, else 512)")

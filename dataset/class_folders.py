@@ -91,7 +91,8 @@ def part_folders(root: Path) -> dict[str, Path]:
     """The folders of a split: "train", and "val", "test" or both, where `root` holds these and no others; else
     {"all": root}, where `root` may also be the one folder, with folders of its own, that it holds."""
     folders = subfolders(root)
-    if len(folders) == 1 and subfolders(folders[0]):  # as archives unpack
+    images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir())
+    if len(folders) == 1 and not images and subfolders(folders[0]):  # as archives unpack
         root, folders = folders[0], subfolders(folders[0])
     parts = {_PARTS.get(folder.name.lower(), "a class"): folder for folder in folders}
     is_split = "train" in parts and len(parts) == len(folders) > 1 and "a class" not in parts

@@ -271,6 +271,13 @@ def test_one_label_called_labels_is_a_column_of_cells(tmp_path):
     assert table.names == ["labels"] and table.rows["a"].tolist() == [1]
 
 
+def test_own_images_beside_one_folder_of_folders(tmp_path):
+    for number in range(12):
+        write_image(tmp_path / ("2023/may" if number % 2 else "") / f"{number}.png", number)
+    write_table(tmp_path / "labels.csv", [str(number) for number in range(12)], random_labels(12))
+    assert sum(len(split.images) for split in load_data("Custom", tmp_path).splits.values()) == 12
+
+
 def test_own_table_and_images_do_not_match(tmp_path):
     write_own(tmp_path)
     (tmp_path / "pictures" / "0" / "my.photo 0.png").rename(tmp_path / "pictures" / "0" / "new.png")
