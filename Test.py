@@ -6,6 +6,7 @@
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from model import load_trained
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
 from utils.engine import predict
-from utils.errors import InputError, exit_cleanly
+from utils.errors import InputError, exit_cleanly, warn
 from utils.report import evaluate, format_report, write_predictions, write_report
+from utils.run_log import make_folder
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -77,10 +79,16 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
                          f"{kinds[data.single_label]}")
     if "test" not in data.splits:
         raise InputError(f"{data.root} has no test images: name some with --test_dir LIST")
-    if same_data and about.get("test_fingerprint") not in (None, data.test_fingerprint()) and not test_dir:
-        raise InputError(f"the images below {data.root} are not those of the training, so a split of them could test "
-                         "on images that were trained on: say with --test_dir which to test, as test.txt of the run "
+    known = set(about.get("trained_on", ()))
+    if about and data.train_ratio and not known & set(data.names("train", "val", "test")):
+        return replace(data, splits={"test": data.everything()})  # other pictures: no need to keep any for training
+    again = sum(name in known for name in data.names("test"))
+    if again and not args.test_dir:
+        raise InputError(f"{again} of the {len(data.splits['test'].images)} test images were trained or validated on, "
+                         f"by their names below {data.root}: say with --test_dir which to test, as test.txt of the run "
                          "does")
+    if again:
+        warn(f"{again} of the {len(data.splits['test'].images)} images were trained or validated on, by their names")
     return data
 
 
@@ -123,7 +131,7 @@ def main(argv: list[str] | None = None) -> dict | None:
     weights = Path(args.weights_path or newest_checkpoint(args.work_dir))
     model, about = load_trained(weights, args.model, args.label_num)
     part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
-    folder = Path(args.save_path or weights.parent / f"{part}_{weights.stem}")
+    folder = make_folder(args.save_path or weights.parent / f"{part}_{weights.stem}")
     if args.images:
         return predict_images(model, about, args, folder)
 

@@ -20,7 +20,7 @@ from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.errors import InputError, exit_cleanly, some
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.run_log import append_log, create_run_folder, write_args
+from utils.run_log import append_log, create_run_folder, make_folder, write_args
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -127,7 +127,8 @@ def find_data(args: argparse.Namespace) -> Data:
         raise InputError(f"--work-dir {args.work_dir} lies among the images in {data.root}, where the next run would "
                          "take its pictures for images; choose another")
     if args.loss == "ce" and not data.single_label:
-        raise InputError(f"--loss ce needs exactly one label per image, and {args.dataset} has several: take bce")
+        raise InputError(f"--loss ce is for classes, one per image, and {args.dataset} has labels: take bce, or see in "
+                         "the README how to name classes")
     return data
 
 
@@ -168,8 +169,7 @@ def main(argv: list[str] | None = None) -> Path:
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
 
     folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
-    checkpoints = Path(args.save_path or folder)
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoints = make_folder(args.save_path or folder)
     write_args(folder, vars(args), device)
     data.write_lists(folder)
 
@@ -190,7 +190,7 @@ def main(argv: list[str] | None = None) -> Path:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
                       "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
                       "single_label": data.single_label, "activation": loss.activation,
-                      "test_fingerprint": data.test_fingerprint(),
+                      "trained_on": data.names("train", "val"),
                       "epoch": epoch, "best_score": best_score, "args": {**vars(args), **absolute_paths(args)}}
             if is_best:
                 save_checkpoint(checkpoints / "best.pth", usable)

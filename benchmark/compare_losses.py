@@ -4,10 +4,10 @@
         --pretrained_path weights/mobilenet_v2_imagenet.pth --image_size 128 --max_epoch 30
 
 Trains every loss:rate of --runs with every seed by Train.py, tests the best epoch with Test.py, and copies what
-they wrote (args.json, log.csv, metrics.json, per_label.csv, confusion.csv) to benchmark/results/<name>/<run>/. table.md,
-made from these files alone, has a row per run and the means of the seeds. In bold is the rate that the first seed's
-validation set chose, by the figure that also chooses the epoch: micro F1, or accuracy for a single label. A finished run
-is not repeated.
+they wrote (args.json, log.csv, metrics.json, per_label.csv, confusion.csv) to benchmark/results/<name>/<run>/.
+table.md, made from these files alone, has a row per run and the means of the seeds. In bold is the rate that the first
+seed's validation set chose, by the figure that also chooses the epoch: micro F1, or accuracy for a single label. A
+finished run is not repeated.
 """
 
 import argparse

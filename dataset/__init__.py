@@ -1,6 +1,5 @@
 """Aerial images: what is on the disk, as training, validation and test sets with their labels."""
 
-import zlib
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from utils.errors import InputError, warn
+from utils.errors import InputError, some, warn
 
 from .class_folders import ImageClasses, find_class_images, image_classes, part_folders
 from .image_list import find_images, images_at, read_image_list, write_image_list
@@ -36,13 +35,15 @@ class Data:
     """label_names: C names, the labels' columns. root: what the list files' paths are relative to.
 
     splits: "train", "val" and "test"; with list files, only what they give. single_label: each image has exactly one
-    label. train_ratio: the share of training images in a split made here by seed; None for any other split.
+    label. made: the parts that were made here by seed, out of one. train_ratio: the share of training images, where the
+    test images were.
     """
 
     label_names: list[str]
     root: Path
     splits: dict[str, Split]
     single_label: bool
+    made: list[str]
     train_ratio: float | None
 
     def check_label_num(self, label_num: int | None) -> None:
@@ -57,12 +58,33 @@ class Data:
             classes = [self.label_names[c] for c in split.labels.argmax(1)] if self.single_label else None
             write_image_list(folder / f"{name}.txt", split.images, self.root, classes)
 
-    def test_fingerprint(self) -> int | None:
-        """A checksum of which images a split by seed leaves for testing; None for any other split."""
-        if self.train_ratio is None:
-            return None
-        images = (image.relative_to(self.root).as_posix() for image in self.splits["test"].images)
-        return zlib.crc32("\n".join(images).encode())
+    def everything(self) -> Split:
+        """The images of all parts."""
+        splits = self.splits.values()
+        return Split([image for split in splits for image in split.images],
+                     np.concatenate([split.labels for split in splits]))
+
+    def names(self, *parts: str) -> list[str]:
+        """The images of some parts by their paths below the root, which tell them wherever the root lies."""
+        images = [image for part in parts if part in self.splits for image in self.splits[part].images]
+        return [(image.relative_to(self.root) if image.is_relative_to(self.root) else image.absolute()).as_posix()
+                for image in images]
+
+    def check_split(self) -> None:
+        """Raise InputError where there are too few images for each part of a split made here to have one, or for a
+        single label, one of each class."""
+        if not self.made:
+            return
+        counts = np.stack([self.splits[part].labels.sum(0) for part in self.made])
+        small = [f"{name}: {count.sum()}" for name, count in zip(self.label_names, counts.T) if not count.all()]
+        if small and self.single_label:
+            advice = ", raise --train_ratio" * (self.train_ratio is not None)
+            raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of "
+                             f"{', '.join(self.made)} to get one; add images{advice}, take the class out, or give list "
+                             "files")
+        for part in self.made:
+            if not self.splits[part].images:
+                raise InputError(f"too few images in {self.root} for a {part} set; add images, or give list files")
 
 
 def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None = None,
@@ -90,7 +112,9 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
     images, source = find_labelled_images(layout, root, lists, label_path, label_names)
     if isinstance(source, LabelTable) and not lists:
         source.check_all_present([image for paths in images.values() for image in paths], root)
-    return split_data(layout, root, images, source, seed, train_ratio)
+    data = split_data(layout, root, images, source, seed, train_ratio)
+    data.check_split()
+    return data
 
 
 def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | None, label_path: str | Path | None,
@@ -125,12 +149,17 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
 
 def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source: LabelTable | ImageClasses,
                seed: int, train_ratio: float | None) -> Data:
-    """Give the images their labels; make the split where there is none, and the validation set."""
+    """Give the images their labels; make the split where there is none, and the validation set.
+
+    Args as `load_data` and the results of `find_labelled_images`.
+    """
     for part, paths in images.items():
         if not paths:
             raise InputError(f"there are no {'' if part == 'all' else part + ' '}images below {root}; "
                              "unpack the images again")
-    splits = {part: Split(paths, source.labels_of(paths)) for part, paths in images.items()}
+    labels = source.labels_of([image for paths in images.values() for image in paths])
+    ends = np.cumsum([len(paths) for paths in images.values()])
+    splits = {part: Split(paths, own) for (part, paths), own in zip(images.items(), np.split(labels, ends[:-1]))}
     if "all" in splits:
         train_ratio = train_ratio or layout.train_ratio
         splits = _hold_out(splits["all"], ("train", "test"), 1 - train_ratio, seed)
@@ -140,14 +169,10 @@ def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source
     if "train" in splits and "val" not in splits:
         splits |= _hold_out(splits["train"], ("train", "val"), VALIDATION_FRACTION, seed)
     splits = {part: splits[part] for part in ("train", "val", "test") if part in splits}
-    single_label = isinstance(source, ImageClasses)
-    made = {part: split for part, split in splits.items() if part not in images or part == "train"}
-    if single_label and len(made) > 1:
-        _check_every_class(source.names, made, train_ratio)
-    for part, split in made.items():
-        if not split.images:
-            raise InputError(f"there are too few images in {root} for a {part} set; add images, or give list files")
-    return Data(source.names, root, splits, single_label, train_ratio)
+    made = [part for part in splits if part not in images or (part == "train" and "val" not in images)]
+    if "train" in splits and not splits["train"].labels.any():
+        raise InputError(f"no training image in {root} has any label; check the label table")
+    return Data(source.names, root, splits, source.single_label, made, train_ratio)
 
 
 def _warn_of_overlap(images: dict[str, list[Path]]) -> None:
@@ -162,16 +187,6 @@ def _hold_out(split: Split, parts: tuple[str, str], fraction: float, seed: int) 
     held_out = stratified_holdout(split.labels, fraction, seed)
     return {part: Split([image for image, chosen in zip(split.images, mask) if chosen], split.labels[mask])
             for part, mask in zip(parts, (~held_out, held_out))}
-
-
-def _check_every_class(names: list[str], splits: dict[str, Split], train_ratio: float | None) -> None:
-    """Raise InputError where a class has too few images for each part of a split made here to have one."""
-    counts = np.stack([split.labels.sum(0) for split in splits.values()])
-    for name, count in zip(names, counts.T):
-        if not count.all():
-            advice = ", raise --train_ratio" * (train_ratio is not None)
-            raise InputError(f"class '{name}' has {count.sum()} image(s), too few for each of {', '.join(splits)} to "
-                             f"get one; add images{advice}, take the class out, or give list files")
 
 
 class ImageDataset(Dataset):

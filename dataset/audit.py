@@ -20,9 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.arguments import HelpFormatter, number
-from utils.confusion import draw_percent
+from utils.confusion import draw_percent, save_figure
 from utils.errors import InputError, exit_cleanly
 from utils.metrics import RARE
+from utils.run_log import make_folder
 
 from . import Data, find_labelled_images, split_data
 from .label_table import LabelTable
@@ -66,7 +67,7 @@ def describe(data: Data, readings: dict[Path, Reading | str], absent: list[str],
         unlabelled: images that the label table has no row for.
         published: the distributor's counts, to compare with: of each label, and to train and to test on.
     """
-    labels = np.concatenate([split.labels for split in data.splits.values()])
+    labels = data.everything().labels
     counts = {part: split.labels.sum(0) for part, split in data.splits.items()}
     sizes = Counter(reading.size for reading in readings.values() if isinstance(reading, Reading)).most_common()
     report = {
@@ -198,7 +199,7 @@ def draw_audit(report: dict[str, Any], picture: Path) -> None:
         percent = 100 * together / np.diag(together)[:, None].clip(1)
         draw_percent(axes, percent, names, names)
         axes.set(title="percent of the row's images that also have the column's label")
-    figure.savefig(picture, dpi=150)
+    save_figure(figure, picture)
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -231,13 +232,20 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         absent += [] if lists else source.absent([image for paths in images.values() for image in paths])
         unlabelled = [image for paths in images.values() for image in paths if source.key(image) is None]
         images = {part: [image for image in paths if source.key(image)] for part, paths in images.items()}
+    if not any(images.values()):
+        source.labels_of(unlabelled)  # says that no row fits
     data = split_data(layout, root, images, source, args.seed, args.train_ratio)
+    too_small = []
+    try:
+        data.check_split()
+    except InputError as error:
+        too_small = [str(error)]
     published = (LABEL_COUNTS[name], SPLIT_SIZES[name]) if name in LABEL_COUNTS and not lists else None
-    readings = read_all([image for split in data.splits.values() for image in split.images])
-    report = {"dataset": name, "root": str(root), **describe(data, readings, absent, unlabelled, published)}
+    folder = make_folder(args.save_path or Path("runs") / f"audit_{name}")
+    report = {"dataset": name, "root": str(root),
+              **describe(data, read_all(data.everything().images), absent, unlabelled, published)}
+    report["problems"] += too_small
 
-    folder = args.save_path or Path("runs") / f"audit_{name}"
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "audit.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw_audit(report, folder / "audit.png")
     print(f"{name} in {root}: {format_audit(report)}\n\nwritten: {folder / 'audit.json'}, {folder / 'audit.png'}")

@@ -8,10 +8,11 @@ import numpy as np
 
 from utils.errors import InputError
 
-from .image_list import IMAGE_SUFFIXES, find_images
+from .image_list import IMAGE_SUFFIXES, find_images, is_visible
 
 # Folders that are a split and no classes.
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+          "testing": "test"}
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ImageClasses:
 
     names: list[str]
     classes: dict[Path, str]
+    single_label = True
 
     def labels_of(self, images: list[Path]) -> np.ndarray:
         """The labels of N images, one-hot: (N, C) uint8."""
@@ -88,17 +90,32 @@ def find_class_images(folders: dict[str, Path],
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of a split: "train", and "val", "test" or both, where `root` holds these and no others; else
-    {"all": root}, where `root` may also be the one folder, with folders of its own, that it holds."""
-    folders = subfolders(root)
-    images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir())
-    if len(folders) == 1 and not images and subfolders(folders[0]):  # as archives unpack
-        root, folders = folders[0], subfolders(folders[0])
-    parts = {_PARTS.get(folder.name.lower(), "a class"): folder for folder in folders}
-    is_split = "train" in parts and len(parts) == len(folders) > 1 and "a class" not in parts
-    return parts if is_split else {"all": root}
+    """The folders of a split: "train", and "val", "test" or both, where `root` holds these; else {"all": root}.
+
+    In place of `root` stands the one folder, with folders of its own, that it holds, as archives unpack.
+
+    Raises:
+        InputError: for folders that look like a split, with others, images or twins beside them, or without "train".
+    """
+    folders, beside = subfolders(root), _images_in(root)
+    while len(folders) == 1 and not beside and subfolders(folders[0]):
+        root, folders, beside = folders[0], subfolders(folders[0]), _images_in(folders[0])
+    parts = {_PARTS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in _PARTS}
+    looks_like_split = [folder.name for folder in folders if folder.name.lower() in _PARTS]
+    if len(looks_like_split) < 2:  # a class may be called "train"
+        return {"all": root}
+    beside = [folder.name for folder in folders if folder.name.lower() not in _PARTS] + beside
+    if "train" not in parts or len(parts) < len(looks_like_split) or beside:
+        wrong = f"beside them lies {beside[0]}" if beside else "a split has one train folder, and val, test or both"
+        raise InputError(f"the folders {', '.join(looks_like_split)} in {root} look like a split, but {wrong}; "
+                         "move or rename what does not belong there")
+    return parts
+
+
+def _images_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; hidden ones, and what macOS adds to archives, are passed over."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    """The visible folders in a folder, sorted."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))

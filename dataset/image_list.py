@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from utils.errors import InputError, some, warn
@@ -19,14 +19,31 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
 
     Other files, save the label table, are passed over with a warning: they may be images in a format not read here.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file()
-                   and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts))
+    files = sorted(_visible_files(folder))
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = [str(path.relative_to(folder)) for path in files
               if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
     if others:
         warn(f"passed over {some(others, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
     return images
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, linked folders included."""
+
+    def unreadable(error: OSError):
+        raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); change its permissions")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        here = os.path.realpath(place) + os.sep
+        folders[:] = [name for name in folders if is_visible(name)
+                      and not here.startswith(os.path.realpath(os.path.join(place, name)) + os.sep)]  # no circles
+        yield from (Path(place, name) for name in files if is_visible(name) and os.path.isfile(Path(place, name)))
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is neither hidden nor what macOS adds to archives."""
+    return not name.startswith((".", "__MACOSX"))
 
 
 def images_at(paths: Sequence[str | Path]) -> list[Path]:
@@ -36,10 +53,10 @@ def images_at(paths: Sequence[str | Path]) -> list[Path]:
         InputError: for a path that is not there, and where there is no image at all.
     """
     images: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"there is no image or folder {path}")
-        images |= dict.fromkeys(find_images(path) if path.is_dir() else [path])
+    for path in paths:
+        if not path or not Path(path).exists():
+            raise InputError(f"there is no image or folder '{path}'")
+        images |= dict.fromkeys(find_images(Path(path)) if Path(path).is_dir() else [Path(path)])
     if not images:
         raise InputError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) below {', '.join(map(str, paths))}")
     return list(images)
@@ -65,7 +82,8 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} cannot be read as UTF-8 text: {error}") from error
-    images, classes = [], {}
+    classes: dict[Path, str] = {}
+    repeated = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -80,14 +98,17 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         if image is None:
             raise InputError(f"{path}, line {number}: there is no image {match[1]} below "
                              f"{' or '.join(dict.fromkeys(str(place) for place in (*roots, path.parent)))}")
-        images.append(image)
+        if image in classes:
+            repeated.append(match[1])
         name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
         if classes.setdefault(image, name) != name:
             raise InputError(f"{path}, line {number}: {match[1]} is of class '{name}' here and of class "
                              f"'{classes[image]}' in a line above")
-    if not images and not absent:
+    if not classes and not absent:
         raise InputError(f"list file {path} is empty")
-    return images, classes
+    if repeated:
+        warn(f"{path} names {some(repeated, 'image')} again; each is taken once")
+    return list(classes), classes
 
 
 def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Sequence[str] | None = None) -> None:

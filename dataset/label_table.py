@@ -1,7 +1,7 @@
-"""Label tables, tab- or comma-separated, in two forms: a column of 0/1 cells per label, or one column of label names.
+"""Label tables, tab- or comma-separated: a column of 0/1 cells per label, a column of label names, or one of classes.
 
-    IMAGE\\LABEL,sea,sand,ship          image,labels
-    beach_1,1,1,0                       beach_1,sea;sand
+    IMAGE\\LABEL,sea,sand,ship          image,labels              image,label
+    beach_1,1,1,0                       beach_1,sea;sand          beach_1,beach
 """
 
 import csv
@@ -15,22 +15,25 @@ import numpy as np
 
 from utils.errors import InputError, some
 
+from .image_list import IMAGE_SUFFIXES
+
 
 @dataclass(frozen=True)
 class LabelTable:
-    """path: the file. names: C label names. rows: image key -> (C,) uint8 of 0 and 1."""
+    """path: the file. names: C label names. rows: image key -> (C,) uint8 of 0 and 1. single_label: a 1 in each row."""
 
     path: Path
     names: list[str]
     rows: dict[str, np.ndarray]
+    single_label: bool = False
 
     def key(self, image: Path) -> str | None:
         """The row key of an image: its file name without or with extension, or the last few parts of its path with
         slashes; None where no row has any of these."""
-        parts = unicodedata.normalize("NFC", str(image.absolute().as_posix())).split("/")
-        tails = ("/".join(parts[-count:]) for count in range(1, len(parts)))
-        return next((key for tail in tails for key in (tail.removesuffix(image.suffix), tail) if key in self.rows),
-                    None)
+        parts = _plain(image.absolute().as_posix()).split("/")
+        tails = ("/".join(parts[-count:]) for count in range(1, 1 + len(parts)))
+        suffix = image.suffix.lower()
+        return next((key for tail in tails for key in (tail.removesuffix(suffix), tail) if key in self.rows), None)
 
     def labels_of(self, images: list[Path]) -> np.ndarray:
         """The labels of N images: (N, C) uint8.
@@ -41,8 +44,8 @@ class LabelTable:
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
         if missing:
-            raise InputError(f"{self.path} has no row for {some(missing, 'image')}; "
-                             "a row starts with the file name without extension")
+            raise InputError(f"{self.path} has no row for {some(missing, 'image')}; a row starts with the file's name, "
+                             f"with or without extension, and there is one for '{next(iter(self.rows))}'")
         owners: dict[str, Path] = {}
         for image, key in zip(images, keys):
             if owners.setdefault(key, image) != image:
@@ -58,7 +61,7 @@ class LabelTable:
         """Raise InputError where a row has no image among `images`, which were looked for below `folder`."""
         absent = self.absent(images)
         if absent:
-            raise InputError(f"no image below {folder} for {some(absent, 'row')} of {self.path}; "
+            raise InputError(f"no image below {folder} for {some(absent, 'row')} of {self.path}; correct the names, "
                              "unpack the images again, or use a part of them by list files")
 
 
@@ -66,8 +69,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     """Read a label table; a tab in its header makes it tab-separated, else it is comma-separated.
 
     Args:
-        known: the only label names that a column of names may hold, and their order (a trained classifier's); by
-            default those it holds, sorted.
+        known: the only names that a column of label names or classes may hold, and their order (a trained
+            classifier's); by default those it holds, sorted.
     Raises:
         InputError: for a missing or empty file, a ragged row, a cell that is not 0 or 1, a repeated row or
             label name, a name that is not known; the message names file and line.
@@ -85,16 +88,16 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
         raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
-    by_name = len(cells[0][1]) == 2 and cells[0][1][1].casefold() == "labels" and not all(
-        row[1:] in (["0"], ["1"]) for _, row in cells[1:])
-    if by_name:
-        return LabelTable(path, *_rows_by_name(path, cells[1:], known))
     names = [unicodedata.normalize("NFC", name) for name in cells[0][1][1:]]
-    repeated = {name for name in names if names.count(name) > 1 or name in ("", "0", "1")}
+    header = [name.casefold() for name in names]
+    if header in (["labels"], ["label"]) and not all(row[1:] in (["0"], ["1"]) for _, row in cells[1:]):
+        single_label = header == ["label"]
+        return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
+    repeated = {name for name in names if header.count(name.casefold()) > 1 or name in ("", "0", "1")}
     if not names or repeated:
         found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "there are none"
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label "
-                         f"names, with tabs or commas between them ({found})")
+                         f"names, with tabs or commas between them ({found}); or image,labels; or image,label")
 
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:
@@ -108,8 +111,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     return LabelTable(path, names, rows)
 
 
-def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]],
-                  known: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
+def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[str] | None,
+                  single_label: bool) -> tuple[list[str], dict[str, np.ndarray]]:
     present: dict[str, set[str]] = {}
     spellings: dict[str, str] = {}
     for number, (key, *values) in cells:
@@ -117,7 +120,10 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]],
         if len(values) > 1:
             raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
                              "into one cell, with semicolons between them")
-        labels = {unicodedata.normalize("NFC", name) for name in re.split(r"\s*[;,|]\s*", "".join(values)) if name}
+        cell = unicodedata.normalize("NFC", "".join(values))
+        labels = {name for name in ([cell] if single_label else re.split(r"\s*[;,|]\s*", cell)) if name}
+        if single_label and not labels:
+            raise InputError(f"{where}: no class; with the header image,label each image has one")
         for name in sorted(labels):
             if known and name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -134,8 +140,15 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]],
                    for key, labels in present.items()}
 
 
+def _plain(key: str) -> str:
+    """One spelling of a file's name or path: slashes, none at the start, small letters in the extension, NFC."""
+    stem, dot, suffix = unicodedata.normalize("NFC", key.replace("\\", "/")).rpartition(".")
+    is_image = (dot + suffix).lower() in IMAGE_SUFFIXES
+    return (stem + dot + (suffix.lower() if is_image else suffix)).removeprefix("./").lstrip("/")
+
+
 def _add_row(rows: dict, key: str, row, where: str) -> None:
-    key = unicodedata.normalize("NFC", key.replace("\\", "/").removeprefix("./"))
+    key = _plain(key)
     if key in rows:
         raise InputError(f"{where}: this image has a row above already; keep one of them")
     rows[key] = row

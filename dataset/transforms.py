@@ -34,7 +34,7 @@ def load_image(path: Path) -> Image.Image:
         raise InputError(f"image {path} does not exist") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"image {path} cannot be decoded ({reason}); replace it or take it off the list") from error
+        raise InputError(f"image {path} cannot be decoded ({reason}); replace it or take it away") from error
 
 
 def _from_16_bits(gray: np.ndarray, path: Path) -> Image.Image:

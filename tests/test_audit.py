@@ -85,6 +85,14 @@ def test_class_folders(scenes, capsys):
     assert "reading" in capsys.readouterr().err  # the progress bar
 
 
+def test_a_class_too_small_to_split_is_a_problem(scenes):
+    for image in sorted((scenes / "AID" / "Pond").iterdir())[1:]:
+        image.unlink()
+    (scenes / "AID").rename(scenes / "Custom")
+    report = audit(scenes, "--dataset", "Custom", code=1)
+    assert "too few images in 1 class (Pond: 1)" in report["problems"][0] and sum(report["images"].values()) == 51
+
+
 def test_lists(ucm, tmp_path):
     for part, lines in (("train", ["river00", "river01", "forest07", "nowhere"] + [f"airplane0{i}" for i in range(8)]),
                         ("test", ["river80", "forest07"])):

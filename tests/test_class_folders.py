@@ -25,12 +25,13 @@ def names_of(data, part):
 # Layouts
 
 @pytest.mark.parametrize("dataset", ["AID", "NWPU-RESISC45"])
-@pytest.mark.parametrize("inside", ["", "AID", "NWPU-RESISC45"])
+@pytest.mark.parametrize("inside", ["", "AID", "NWPU-RESISC45/NWPU-RESISC45"])
 def test_class_folders_as_the_archives_unpack(scenes, dataset, inside):
     (scenes / "AID").rename(scenes / "images")
-    (scenes / dataset).mkdir()
+    (scenes / dataset / inside).parent.mkdir(parents=True, exist_ok=True)
     (scenes / "images").rename(scenes / dataset / inside)
     (scenes / dataset / "__MACOSX").mkdir()
+    (scenes / dataset / "__MACOSX" / "._airport_1.jpg").write_text("")
     data = load_data(dataset, scenes, train_ratio=0.2)
     assert data.single_label and data.label_names == SCENES
     for part, split in data.splits.items():
@@ -50,6 +51,27 @@ def test_train_and_test_folders_are_the_split(tmp_path, root, val):
     assert names_of(data, "test") == ["Airport"] * 5 + ["River"] * 7
     assert names_of(data, "val") == (["Pond"] * 3 if val else SCENES)
     assert len(data.splits["train"].images) == (40 if val else 36)
+
+
+@pytest.mark.parametrize("folders, sentence", [
+    (["train", "test", "unlabelled"], "look like a split, but beside them lies unlabelled"),
+    (["train", "val", "validation", "test"], "look like a split, but a split has one train folder"),
+    (["val", "test"], "the folders test, val in .* look like a split, but a split has one train folder")])
+def test_half_a_split_is_no_set_of_classes(tmp_path, folders, sentence):
+    for folder in folders:
+        write_classes(tmp_path / "Custom" / folder, {"a": 5, "b": 5})
+    with pytest.raises(InputError, match=sentence):
+        load_data("Custom", tmp_path)
+
+
+def test_linked_folders_are_followed_and_circles_are_not(scenes, tmp_path):
+    (scenes / "AID" / "Pond").rename(tmp_path / "elsewhere")
+    (scenes / "AID" / "Pond").symlink_to(tmp_path / "elsewhere")
+    write_classes(tmp_path, {"more": 5})
+    (scenes / "AID" / "River" / "linked").symlink_to(tmp_path / "more")
+    (scenes / "AID" / "River" / "circle").symlink_to(scenes / "AID")
+    data = load_data("AID", scenes)
+    assert sum(split.labels.sum(0) for split in data.splits.values()).tolist() == [20, 20, 30, 15]
 
 
 def test_a_class_called_train_is_a_class(tmp_path):
@@ -133,7 +155,7 @@ def test_bad_class_folders(scenes, tmp_path):
         load_data("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"Square": 2})
-    with pytest.raises(InputError, match="class 'Square' has 2 image.s., too few .*raise --train_ratio"):
+    with pytest.raises(InputError, match="too few images in 1 class .Square: 2. of .*raise --train_ratio"):
         load_data("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"pond": 20})
@@ -151,8 +173,8 @@ def test_bad_class_folders(scenes, tmp_path):
 
 
 def test_classes_that_are_too_small_for_the_split(tmp_path):
-    for few, ratio, sentence in [(1, 0.8, "'few' has 1 image.s., too few for each of train, val, test"),
-                                 (4, 0.2, "'few' has 4 image"), (2, 0.5, "'few' has 2 image")]:
+    for few, ratio, sentence in [(1, 0.8, "1 class .few: 1. of .* for each of train, val, test"),
+                                 (4, 0.2, "few: 4"), (2, 0.5, "few: 2")]:
         shutil.rmtree(tmp_path / "Custom", ignore_errors=True)
         write_classes(tmp_path / "Custom", {"many": 40, "few": few})
         with pytest.raises(InputError, match=sentence):
@@ -243,6 +265,48 @@ def test_own_table_of_cells_and_split_by_folders(tmp_path):
     expected = dict(zip(keys, labels.tolist()))
     for split in data.splits.values():
         assert split.labels.tolist() == [expected[image.relative_to(tmp_path).as_posix()] for image in split.images]
+
+
+def test_table_of_classes(tmp_path):
+    names = ["Kiefern, jung", "sea"]
+    rows = ["image\tlabel"]
+    for number in range(20):
+        write_image(tmp_path / f"{number}.png", number)
+        rows.append(f"{number}.png\t{names[number % 2]}")
+    (tmp_path / "labels.tsv").write_text("\n".join(rows))
+    data = load_data("Custom", tmp_path)
+    assert data.single_label and data.label_names == names
+    for part, split in data.splits.items():
+        assert names_of(data, part) == [names[int(image.stem) % 2] for image in split.images]
+    (tmp_path / "labels.tsv").write_text("\n".join([*rows[:-1], "19\t"]))
+    with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has one"):
+        load_data("Custom", tmp_path)
+
+
+def test_row_keys_in_other_spellings(tmp_path):
+    keys = ["a.jpg", str(tmp_path / "b" / "1.png"), "c\\1.PNG", "./d.png", "e.f"]
+    for seed, path in enumerate(["a.JPG", "b/1.png", "c/1.png", "d.png", "e.f.tif"]):
+        write_image(tmp_path / path, seed)
+    (tmp_path / "labels.csv").write_text("image,labels\n" + "".join(f"{key},n{i}\n" for i, key in enumerate(keys)))
+    table = read_label_table(tmp_path / "labels.csv")
+    images = [tmp_path / path for path in ("a.JPG", "b/1.png", "c/1.png", "d.png", "e.f.tif")]
+    np.testing.assert_array_equal(table.labels_of(images), np.eye(5))
+
+
+def test_one_row_for_two_images_in_two_parts(tmp_path):
+    for part in ("train", "test"):
+        for number in range(10 if part == "train" else 1):
+            write_image(tmp_path / part / f"{number}.png", number + len(part))
+    write_table(tmp_path / "labels.csv", [str(number) for number in range(10)], random_labels(10))
+    with pytest.raises(InputError, match="have the same name, so the row '0' .* could belong to either"):
+        load_data("Custom", tmp_path)
+
+
+def test_a_table_without_any_label(tmp_path):
+    write_own(tmp_path)
+    (tmp_path / "labels.csv").write_text("image,sea\n" + "".join(f"my.photo {number},0\n" for number in range(40)))
+    with pytest.raises(InputError, match="no training image in .* has any label"):
+        load_data("Custom", tmp_path)
 
 
 @pytest.mark.parametrize("content, sentence", [

@@ -40,7 +40,7 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     (HEADER + "a,1,2\n", "must be 0 or 1, not '2'"), (HEADER + "a,1,\n", "must be 0 or 1, not ''"),
     (HEADER + "a,1,yes\n", "not 'yes'"), (HEADER + "a,1,0\nb,0,0\na,1,0\n", r"line 4 \('a'\).*row above already"),
     ("IMAGE,sea,sea\na,1,0\n", "distinct label names"), ("IMAGE,,sea\na,1,0\n", "distinct label names"),
-    ("IMAGE\na\n", "distinct label names"), ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
+    ("IMAGE\na\n", "distinct label names"), ("IMAGE,sea,Sea\na,1,0\n", "distinct label names"), ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
     ("a,1,0\nb,0,1\n", r"0/1: \['0', '1'\]"), (HEADER + "a" * 200_000 + ",1,0\n", "field larger"),
 ])
 def test_bad_tables(tmp_path, content, sentence):
@@ -201,6 +201,14 @@ def test_overlapping_lists_are_warned_of(ucm, tmp_path, capsys):
     assert "3 images are both in the train and in the test list" in warnings
     assert "5 images are both in the val and in the test list" in warnings
     assert "the train and in the val" not in warnings
+
+
+def test_repeated_lines_of_a_list_count_once(ucm, tmp_path, capsys):
+    images = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))]
+    (tmp_path / "train.txt").write_text("\n".join(images[:20] + images[:20]))
+    data = load_data("UCM_Multilabel", ucm, {"train": tmp_path / "train.txt"})
+    assert sorted(path.as_posix() for split in data.splits.values() for path in split.images) == images[:20]
+    assert "names 20 images" in capsys.readouterr().err
 
 
 def test_two_images_of_one_name(ucm):

@@ -197,7 +197,7 @@ def test_single_label_report_tells_arg_max_and_threshold_apart(tmp_path):
 def test_predictions_file(tmp_path, single_label, expected):
     scores = np.array([[0.6, 0.5, 0.7], [0.1, 0.2, 0.1], [0.8, 0.9, 0.8]], np.float32)
     images = [tmp_path / f"é {i}.png" for i in range(3)]
-    path = tmp_path / "new" / "predictions.csv"
+    path = tmp_path / "predictions.csv"
     assert write_predictions(path, images, scores, list("abc"), single_label) == expected
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -94,20 +94,30 @@ def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],
                                atol=1e-5)
     (tmp_path / "none").mkdir()
-    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"),
+    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
                            (tmp_path / "none", "no images (.jpg"),
                            (trained / "log.csv", "log.csv cannot be decoded (no known image format)")]:
         assert sentence in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
 
 
-def test_images_added_after_training_are_noticed(tmp_path, capsys):
+def test_trained_images_are_not_tested_on(tmp_path, capsys):
     write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 10))
     folder = train("--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
                    "--train_ratio", "0.5")
     write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 12))
-    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth")
-    assert "not those of the training" in error and "--test_dir" in error
-    assert evaluate("--weights_path", folder / "best.pth", "--test_dir", folder / "test.txt")["images"] == 20
+    weights = ["--weights_path", folder / "best.pth"]
+    for other in ([], ["--dataset", "Custom", "--data_root", tmp_path / "AID"]):  # images were added; another split
+        error = fails(capsys, evaluate, *weights, *other)
+        assert "were trained or validated on" in error and "say with --test_dir" in error
+    assert evaluate(*weights, "--test_dir", folder / "test.txt")["images"] == 20
+    assert "warning" not in capsys.readouterr().err
+    evaluate(*weights, "--test_dir", folder / "train.txt")  # if one asks for it
+    assert "warning: 16 of the 16 images were trained or validated on" in capsys.readouterr().err
+    # Other pictures are all tested on: none of them is needed for training.
+    write_classes(tmp_path / "other", dict.fromkeys(SCENES, 3))
+    for image in (tmp_path / "other").rglob("*.jpg"):
+        image.rename(image.with_name("new " + image.name))
+    assert evaluate(*weights, "--dataset", "Custom", "--data_root", tmp_path / "other")["images"] == 12
 
 
 def test_own_table_from_training_to_predictions(tmp_path, capsys):
@@ -144,12 +154,12 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
 
 def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
     error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--loss", "ce")
-    assert "--loss ce needs exactly one label per image" in error
+    assert "--loss ce is for classes, one per image" in error
 
 
 @pytest.mark.parametrize("argv, sentence", [
     (["--train_ratio", "1"], "--train_ratio: must be above 0 and at most 0.99, not 1"),
-    (["--train_ratio", "0.01"], "class 'Airport' has 20 image(s), too few"),
+    (["--train_ratio", "0.01"], "too few images in 4 classes (Airport: 20, BareLand: 20, ...)"),
     (["--label_num", "30"], "--label_num 30, but the data has 4 labels"),
     (["--dataset", "Custom", "--label_path", "nowhere.csv"], "label table nowhere.csv does not exist")])
 def test_bad_options(data_root, capsys, argv, sentence):

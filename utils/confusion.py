@@ -1,9 +1,12 @@
 """confusion.csv and confusion.png: which class is taken for which."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
+
+from .errors import warn
 
 
 def write_confusion(folder: Path, counts: np.ndarray, names: list[str]) -> None:
@@ -24,7 +27,7 @@ def write_confusion(folder: Path, counts: np.ndarray, names: list[str]) -> None:
     rows = [f"{name} ({total})" for name, total in zip(names, totals)]
     draw_percent(axes, 100 * counts / totals[:, None].clip(1), rows, names)
     axes.set(xlabel="predicted class", ylabel="true class (images)", title="percent of the true class's images")
-    figure.savefig(folder / "confusion.png", dpi=150)
+    save_figure(figure, folder / "confusion.png")
 
 
 def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str]) -> None:
@@ -36,3 +39,11 @@ def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str])
     for row, column in np.argwhere(percent >= 0.5):
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
                   color="white" if percent[row, column] > 50 else "black")
+
+
+def save_figure(figure, picture: Path) -> None:
+    """Save a matplotlib figure; names that its font cannot write become boxes, and one warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        figure.savefig(picture, dpi=150)
+    if caught:
+        warn(f"{picture}: {caught[0].message}")

@@ -88,7 +88,6 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
                  labels: np.ndarray) -> None:
     """Write metrics.json, per_label.csv and scores.csv (image, its scores, its labels) into `folder`, and for a
     single label confusion.csv and confusion.png."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     names = list(report["per_label"])
     with open(folder / "per_label.csv", "w", newline="", encoding="utf-8") as file:
@@ -114,7 +113,6 @@ def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names:
     """
     chosen = np.eye(len(names), dtype=bool)[scores.argmax(1)] if single_label else scores > 0.5
     labels = [";".join(name for name, is_chosen in zip(names, row) if is_chosen) for row in chosen]
-    file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["image", "labels", *names], *(
             [image, row_labels, *(f"{score:.9g}" for score in row_scores)]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -16,6 +17,22 @@ import torch
 import torchvision
 
 from .errors import InputError
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results where there is none yet.
+
+    Raises:
+        InputError: where it cannot be made or written to, which is better known before the work than after.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"folder {path} cannot be made ({error.strerror}); choose another --save_path") from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"folder {path} cannot be written to; choose another --save_path")
+    return path
 
 
 def create_run_folder(work_dir: str | Path, name: str) -> Path:
