@@ -67,7 +67,7 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
         raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
                          "split: say with --test_dir which images to test")
     test_dir = args.test_dir or (trained_with["test_dir"] if same_data else None)
-    label_path = args.label_path or (trained_with["label_path"] if same_data else None)
+    label_path = args.label_path or (trained_with["label_path"] if same_data and not args.data_root else None)
     lists = {"test": test_dir} if test_dir else None
     train_ratio = trained_with.get("train_ratio") if same_data and not lists else None
     data = load_data(dataset, args.data_root or trained_with.get("data_root", "./data"), lists, label_path,

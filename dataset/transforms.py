@@ -23,13 +23,18 @@ def load_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
+            has_16_bits = ";16" in str(image.tile)
             image.load()
             if image.mode.startswith("I"):
                 return _from_16_bits(np.asarray(image), path)
             if image.mode == "F":
                 raise InputError(f"{path} has floating-point pixels of unknown range; save it with 8 bits per channel")
             # By way of RGBA, for Pillow warns of palettes with transparency.
-            return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+            if has_16_bits and 0 < max(high for _, high in rgb.getextrema()) < 16:  # Pillow keeps the upper byte
+                raise InputError(f"{path} uses 12 of its 16 bits per channel or fewer, and would come out black; save "
+                                 "it with 8 bits per channel")
+            return rgb
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

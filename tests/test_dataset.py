@@ -1,5 +1,8 @@
 """Tables, lists, splits, layouts and decoding: right answers on the distributors' formats, one sentence on bad ones."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -259,6 +262,22 @@ def test_undecodable_images(tmp_path):
         Image.fromarray(np.full((4, 4), brightest, np.uint16)).save(tmp_path / "dark.tif")
         with pytest.raises(InputError, match=f"dark.tif has values up to {brightest}"):
             load_image(tmp_path / "dark.tif")
+
+
+@pytest.mark.parametrize("brightest", [4000, 65535])
+def test_colour_images_of_16_bits(tmp_path, brightest):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + np.full(15, brightest, ">u2").tobytes() for _ in range(4))  # Pillow cannot write these
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    if brightest < 4096:
+        with pytest.raises(InputError, match="a.png uses 12 of its 16 bits"):
+            load_image(tmp_path / "a.png")
+    else:
+        assert load_image(tmp_path / "a.png").getextrema() == ((255, 255),) * 3
 
 
 def test_transforms():

@@ -124,8 +124,9 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
     root = tmp_path / "my images"
     write_classes(root, {"a": 12, "b": 12})
     rows = [f"{path.name},{'sea;sand' if path.parent.name == 'a' else 'wood'}\n" for path in root.rglob("*.jpg")]
-    (root / "labels.csv").write_text("image,labels\n" + "".join(sorted(rows)))
-    folder = train("--dataset", "Custom", "--data_root", root, "--work-dir", tmp_path,
+    table = tmp_path / "labels of mine.csv"
+    table.write_text("image,labels\n" + "".join(sorted(rows)))
+    folder = train("--dataset", "Custom", "--data_root", root, "--label_path", table, "--work-dir", tmp_path,
                    "--max_epoch", "1")
     error = fails(capsys, train, "--dataset", "Custom", "--data_root", root, "--work-dir", root / "a" / "runs")
     assert "runs lies among the images" in error
@@ -147,9 +148,14 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
             assert sentence in fails(capsys, evaluate, *arguments)
         else:
             assert evaluate(*arguments)["labels_without_positives"] == ["sand", "sea"]
+    # Other pictures have their own table, and are all tested on.
+    write_classes(tmp_path / "other", {"x": 3})
+    (tmp_path / "other" / "labels.csv").write_text("image,labels\n" + "".join(f"x_{n},wood\n" for n in (1, 2, 3)))
+    report = evaluate("--weights_path", folder / "best.pth", "--data_root", tmp_path / "other")
+    assert report["images"] == 3 and report["per_label"]["wood"]["support"] == 3
     # Class folders are not what it was trained for.
-    (root / "labels.csv").unlink()
-    assert "trained for several labels per image" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
+    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth", "--data_root", root)
+    assert "trained for several labels per image" in error
 
 
 def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
