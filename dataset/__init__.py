@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from utils.errors import InputError, some, warn
 
 from .class_folders import ImageClasses, find_class_images, image_classes, part_folders
-from .image_list import find_images, images_at, read_image_list, write_image_list
+from .image_list import find_images, images_at, name_below, read_image_list, write_image_list
 from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
@@ -65,10 +65,9 @@ class Data:
                      np.concatenate([split.labels for split in splits]))
 
     def names(self, *parts: str) -> list[str]:
-        """The images of some parts by their paths below the root, which tell them wherever the root lies."""
-        images = [image for part in parts if part in self.splits for image in self.splits[part].images]
-        return [(image.relative_to(self.root) if image.is_relative_to(self.root) else image.absolute()).as_posix()
-                for image in images]
+        """The images of some parts, by their paths below the root."""
+        return [name_below(self.root, image) for part in parts if part in self.splits
+                for image in self.splits[part].images]
 
     def check_split(self) -> None:
         """Raise InputError where there are too few images for each part of a split made here to have one, or for a

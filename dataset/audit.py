@@ -9,6 +9,7 @@ images to train and to test on, missing or unreadable images, images without lab
 import argparse
 import hashlib
 import json
+import re
 import sys
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from utils.metrics import RARE
 from utils.run_log import make_folder
 
 from . import Data, find_labelled_images, split_data
+from .image_list import name_below
 from .label_table import LabelTable
 from .layouts import LAYOUTS, data_folder, dataset_name
 from .published import LABEL_COUNTS, SPLIT_SIZES
@@ -78,19 +80,15 @@ def describe(data: Data, readings: dict[Path, Reading | str], absent: list[str],
             labels.sum(1).tolist()).items()))},
         "co_occurrence": None if data.single_label else (labels.T.astype(int) @ labels).tolist(),
         "sizes": dict(sizes),
-        "odd_sized": {_name(image, data.root): reading.size for image, reading in readings.items()
+        "odd_sized": {name_below(data.root, image): reading.size for image, reading in readings.items()
                       if isinstance(reading, Reading) and reading.size != sizes[0][0]},
         "identical": _identical(data, readings),
         "unreadable": [reading for reading in readings.values() if isinstance(reading, str)],
         "without_image": absent,
-        "without_labels": [_name(image, data.root) for image in unlabelled],
+        "without_labels": [name_below(data.root, image) for image in unlabelled],
         "published": published and {"labels": published[0], "train_and_test": published[1]},
     }
     return {**report, "problems": _problems(report), "notes": _notes(report)}
-
-
-def _name(image: Path, root: Path) -> str:
-    return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
 
 
 def _identical(data: Data, readings: dict[Path, Reading | str]) -> list[dict[str, Any]]:
@@ -99,7 +97,7 @@ def _identical(data: Data, readings: dict[Path, Reading | str]) -> list[dict[str
         for image, row in zip(split.images, split.labels):
             if isinstance(readings[image], Reading):
                 groups[readings[image].pixels].append((image, part, row.tobytes()))
-    return [{"images": [{"image": _name(image, data.root), "part": part} for image, part, _ in group],
+    return [{"images": [{"image": name_below(data.root, image), "part": part} for image, part, _ in group],
              "same_file_bytes": len({readings[image].bytes for image, _, _ in group}) == 1,
              "same_labels": len({row for _, _, row in group}) == 1} for group in groups.values() if len(group) > 1]
 
@@ -202,6 +200,10 @@ def draw_audit(report: dict[str, Any], picture: Path) -> None:
     save_figure(figure, picture)
 
 
+def _plain(label: str) -> str:
+    return re.sub("[ _-]", "", label).lower()
+
+
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dataset.audit", description=__doc__, allow_abbrev=False,
                                      formatter_class=HelpFormatter)
@@ -240,7 +242,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         data.check_split()
     except InputError as error:
         too_small = [str(error)]
-    published = (LABEL_COUNTS[name], SPLIT_SIZES[name]) if name in LABEL_COUNTS and not lists else None
+    published = None
+    if name in LABEL_COUNTS and not lists:
+        own_spelling = {_plain(label): label for label in data.label_names}
+        published = ({own_spelling.get(_plain(label), label): count for label, count in LABEL_COUNTS[name].items()},
+                     SPLIT_SIZES[name])
     folder = make_folder(args.save_path or Path("runs") / f"audit_{name}")
     report = {"dataset": name, "root": str(root),
               **describe(data, read_all(data.everything().images), absent, unlabelled, published)}

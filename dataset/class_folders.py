@@ -113,7 +113,8 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path.name for path in folder.iterdir()
+                  if path.suffix.lower() in IMAGE_SUFFIXES and is_visible(path.name))
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -117,10 +117,12 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
     Args:
         classes: of each image; by default the name of its folder.
     """
-    root = Path(os.path.abspath(root))
-    lines = []
-    for image, name in zip(images, classes or [""] * len(images)):
-        image = Path(os.path.abspath(image))  # not resolved: a linked folder stays below the root
-        place = image.relative_to(root) if image.is_relative_to(root) else image
-        lines.append(f"{place.as_posix()} {name or image.parent.name}\n")
+    classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
+    lines = [f"{name_below(root, image)} {name}\n" for image, name in zip(images, classes)]
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def name_below(root: Path, image: Path) -> str:
+    """The path of an image below `root`, which tells it wherever the root lies; elsewhere, its absolute path."""
+    root, image = Path(os.path.abspath(root)), Path(os.path.abspath(image))  # a linked folder stays below the root
+    return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()

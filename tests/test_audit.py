@@ -45,6 +45,13 @@ def test_counts_and_co_occurrence(ucm):
     assert any("too rare to score" in note for note in report["notes"])
 
 
+def test_published_counts_are_found_under_other_spellings(ucm, capsys):
+    table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    table.write_text(table.read_text().replace("bare-soil", "Bare soil"))
+    assert audit(ucm, "--dataset", "UCM_Multilabel")["published"]["labels"]["Bare soil"] == 718
+    assert "718" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Bare soil"))
+
+
 def test_leaks_and_twins(ucm):
     Image.open(image(ucm, "river00")).save(image(ucm, "airplane80"), compression="tiff_lzw")  # train = test
     shutil.copy(image(ucm, "forest01"), image(ucm, "forest02"))

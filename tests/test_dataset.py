@@ -43,7 +43,8 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     (HEADER + "a,1,2\n", "must be 0 or 1, not '2'"), (HEADER + "a,1,\n", "must be 0 or 1, not ''"),
     (HEADER + "a,1,yes\n", "not 'yes'"), (HEADER + "a,1,0\nb,0,0\na,1,0\n", r"line 4 \('a'\).*row above already"),
     ("IMAGE,sea,sea\na,1,0\n", "distinct label names"), ("IMAGE,,sea\na,1,0\n", "distinct label names"),
-    ("IMAGE\na\n", "distinct label names"), ("IMAGE,sea,Sea\na,1,0\n", "distinct label names"), ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
+    ("IMAGE\na\n", "distinct label names"), ("IMAGE,sea,Sea\na,1,0\n", "distinct label names"),
+    ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
     ("a,1,0\nb,0,1\n", r"0/1: \['0', '1'\]"), (HEADER + "a" * 200_000 + ",1,0\n", "field larger"),
 ])
 def test_bad_tables(tmp_path, content, sentence):
