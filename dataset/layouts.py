@@ -102,9 +102,16 @@ def dataset_name(name: str) -> str:
 
 
 def data_folder(name: str, data_root: str | Path) -> Path:
-    """data_root/<name>; else, for one's own images, data_root itself; else the one data_root/<name>(0.2-0.8) or so."""
+    """data_root/<name>; else, for one's own images, data_root itself; else the one data_root/<name>(0.2-0.8) or so.
+
+    Raises:
+        InputError: where there are several of the last kind.
+    """
     root = Path(data_root) / name
     if root.is_dir():
         return root
-    named_by_ratio = list(Path(data_root).glob(f"{name}(*-*)"))
-    return Path(data_root) if name == "Custom" else named_by_ratio[0] if len(named_by_ratio) == 1 else root
+    named_by_ratio = sorted(Path(data_root).glob(f"{name}(*-*)"))
+    if len(named_by_ratio) > 1:
+        raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the one to "
+                         f"use to {name}")
+    return Path(data_root) if name == "Custom" else named_by_ratio[0] if named_by_ratio else root

@@ -64,6 +64,13 @@ def test_half_a_split_is_no_set_of_classes(tmp_path, folders, sentence):
         load_data("Custom", tmp_path)
 
 
+def test_two_splits_by_folders(scenes):
+    (scenes / "AID").rename(scenes / "AID(0.2-0.8)")
+    (scenes / "AID(0.5-0.5)").mkdir()
+    with pytest.raises(InputError, match=r"holds AID\(0.2-0.8\) and AID\(0.5-0.5\): rename the one to use to AID"):
+        load_data("AID", scenes)
+
+
 def test_linked_folders_are_followed_and_circles_are_not(scenes, tmp_path):
     (scenes / "AID" / "Pond").rename(tmp_path / "elsewhere")
     (scenes / "AID" / "Pond").symlink_to(tmp_path / "elsewhere")
