@@ -36,7 +36,7 @@ def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str])
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(len(rows)), rows, fontsize=size, parse_math=False)
-    for row, column in np.argwhere(percent >= 0.5):
+    for row, column in np.argwhere(percent > 0.5):
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
                   color="white" if percent[row, column] > 50 else "black")
 
