@@ -123,6 +123,7 @@ def find_data(args: argparse.Namespace) -> Data:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
     data.check_label_num(args.label_num)
+    data.check_trainable()
     if not lists and Path(args.work_dir).resolve().is_relative_to(data.root.resolve()):
         raise InputError(f"--work-dir {args.work_dir} lies among the images in {data.root}, where the next run would "
                          "take its pictures for images; choose another")

@@ -69,17 +69,17 @@ class Data:
         return [name_below(self.root, image) for part in parts if part in self.splits
                 for image in self.splits[part].images]
 
-    def check_split(self) -> None:
-        """Raise InputError where there are too few images for each part of a split made here to have one, or for a
-        single label, one of each class."""
-        if not self.made:
-            return
-        counts = np.stack([self.splits[part].labels.sum(0) for part in self.made])
+    def check_trainable(self) -> None:
+        """Raise InputError where no training image has a label, or where there are too few images for each part of a
+        split made here to have one, or for a single label, one of each class."""
+        if not self.splits["train"].labels.any():
+            raise InputError(f"no training image in {self.root} has any label; check the label table")
+        counts = np.stack([self.splits[part].labels.sum(0) for part in self.made or ["train"]])
         small = [f"{name}: {count.sum()}" for name, count in zip(self.label_names, counts.T) if not count.all()]
         if small and self.single_label:
             advice = ", raise --train_ratio" * (self.train_ratio is not None)
             raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of "
-                             f"{', '.join(self.made)} to get one; add images{advice}, take the class out, or give list "
+                             f"{', '.join(self.made or ['train'])} to get one; add images{advice}, take the class out, or give list "
                              "files")
         for part in self.made:
             if not self.splits[part].images:
@@ -111,9 +111,7 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
     images, source = find_labelled_images(layout, root, lists, label_path, label_names)
     if isinstance(source, LabelTable) and not lists:
         source.check_all_present([image for paths in images.values() for image in paths], root)
-    data = split_data(layout, root, images, source, seed, train_ratio)
-    data.check_split()
-    return data
+    return split_data(layout, root, images, source, seed, train_ratio)
 
 
 def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | None, label_path: str | Path | None,
@@ -169,8 +167,6 @@ def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source
         splits |= _hold_out(splits["train"], ("train", "val"), VALIDATION_FRACTION, seed)
     splits = {part: splits[part] for part in ("train", "val", "test") if part in splits}
     made = [part for part in splits if part not in images or (part == "train" and "val" not in images)]
-    if "train" in splits and not splits["train"].labels.any():
-        raise InputError(f"no training image in {root} has any label; check the label table")
     return Data(source.names, root, splits, source.single_label, made, train_ratio)
 
 

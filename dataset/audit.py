@@ -237,11 +237,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if not any(images.values()):
         source.labels_of(unlabelled)  # says that no row fits
     data = split_data(layout, root, images, source, args.seed, args.train_ratio)
-    too_small = []
+    untrainable = []
     try:
-        data.check_split()
+        data.check_trainable()
     except InputError as error:
-        too_small = [str(error)]
+        untrainable = [str(error)]
     published = None
     if name in LABEL_COUNTS and not lists:
         own_spelling = {_plain(label): label for label in data.label_names}
@@ -250,7 +250,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     folder = make_folder(args.save_path or Path("runs") / f"audit_{name}")
     report = {"dataset": name, "root": str(root),
               **describe(data, read_all(data.everything().images), absent, unlabelled, published)}
-    report["problems"] += too_small
+    report["problems"] += untrainable
 
     (folder / "audit.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw_audit(report, folder / "audit.png")

@@ -16,6 +16,10 @@ from utils.errors import InputError
 SCENES = ["Airport", "BareLand", "Pond", "River"]
 
 
+def check(dataset, root, **options):
+    load_data(dataset, root, **options).check_trainable()
+
+
 def names_of(data, part):
     """The class of each image of a part, by its labels."""
     assert (data.splits[part].labels.sum(1) == 1).all()
@@ -163,7 +167,7 @@ def test_bad_class_folders(scenes, tmp_path):
     shutil.rmtree(root / "Square")
     write_classes(root, {"Square": 2})
     with pytest.raises(InputError, match="too few images in 1 class .Square: 2. of .*raise --train_ratio"):
-        load_data("AID", scenes)
+        check("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"pond": 20})
     with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only by case"):
@@ -185,9 +189,10 @@ def test_classes_that_are_too_small_for_the_split(tmp_path):
         shutil.rmtree(tmp_path / "Custom", ignore_errors=True)
         write_classes(tmp_path / "Custom", {"many": 40, "few": few})
         with pytest.raises(InputError, match=sentence):
-            load_data("Custom", tmp_path, train_ratio=ratio)
+            check("Custom", tmp_path, train_ratio=ratio)
     shutil.rmtree(tmp_path / "Custom")
     write_classes(tmp_path / "Custom", {"many": 40, "few": 3})  # one of each is enough
+    check("Custom", tmp_path)
     data = load_data("Custom", tmp_path)
     assert all(split.labels[:, 0].sum() == 1 for split in data.splits.values())
 
@@ -313,7 +318,7 @@ def test_a_table_without_any_label(tmp_path):
     write_own(tmp_path)
     (tmp_path / "labels.csv").write_text("image,sea\n" + "".join(f"my.photo {number},0\n" for number in range(40)))
     with pytest.raises(InputError, match="no training image in .* has any label"):
-        load_data("Custom", tmp_path)
+        check("Custom", tmp_path)
 
 
 @pytest.mark.parametrize("content, sentence", [
