@@ -83,7 +83,7 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
     if about and data.train_ratio and not known & set(data.names("train", "val", "test")):
         return replace(data, splits={"test": data.everything()})  # other pictures: no need to keep any for training
     again = sum(name in known for name in data.names("test"))
-    if again and not args.test_dir:
+    if again and not test_dir:
         raise InputError(f"{again} of the {len(data.splits['test'].images)} test images were trained or validated on, "
                          f"by their names below {data.root}: say with --test_dir which to test, as test.txt of the run "
                          "does")
