@@ -37,7 +37,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     what.add_argument("--images", nargs="+", metavar="PATH",
                       help="predict on these pictures, and on all pictures in these folders, instead of testing")
     parser.add_argument("--label_path", metavar="TABLE",
-                        help="label table (default: as in training, else the data set's)")
+                        help="label table (default: as in training; the data set's own, with --data_root)")
     parser.add_argument("--model", help="network of a bare state dict")
     parser.add_argument("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
     parser.add_argument("--image_size", type=image_size, metavar="PX", help="(default: as in training, else 512)")

@@ -40,7 +40,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                       help="list file of test images; training only copies it into the run folder")
     data.add_argument("--label_path", metavar="TABLE",
                       help="label table, in place of the data set's own: a column of 0/1 per label, or the columns "
-                           "image,labels with names like sea;sand; tabs or commas")
+                           "image,labels with names like sea;sand, or image,label with one class; tabs or commas")
     data.add_argument("--train_ratio", type=number(float, 0, 0.99, exclusive=True), metavar="R",
                       help="share of each class to train on, where the data has no split: the rest tests (default: "
                            "0.2 for AID, 0.1 for NWPU-RESISC45, 0.8 for Custom)")

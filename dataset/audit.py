@@ -3,7 +3,8 @@
     python -m dataset.audit --dataset UCM_Multilabel --data_root ./data
 
 Prints a summary and writes audit.json and audit.png. Exit code 1 where training would be wrong or impossible: identical
-images to train and to test on, missing or unreadable images, images without labels; 0 otherwise.
+images to train and to test on, missing or unreadable images, images without labels, classes too small to split; 0
+otherwise.
 """
 
 import argparse
