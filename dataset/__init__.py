@@ -74,14 +74,14 @@ class Data:
         split made here to have one, or for a single label, one of each class."""
         if not self.splits["train"].labels.any():
             raise InputError(f"no training image in {self.root} has any label; check the label table")
-        counts = np.stack([self.splits[part].labels.sum(0) for part in self.made or ["train"]])
+        parts = self.made or ["train"]
+        counts = np.stack([self.splits[part].labels.sum(0) for part in parts])
         small = [f"{name}: {count.sum()}" for name, count in zip(self.label_names, counts.T) if not count.all()]
         if small and self.single_label:
             advice = ", raise --train_ratio" * (self.train_ratio is not None)
-            raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of "
-                             f"{', '.join(self.made or ['train'])} to get one; add images{advice}, take the class out, or give list "
-                             "files")
-        for part in self.made:
+            raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of {', '.join(parts)} to "
+                             f"get one; add images{advice}, take the class out, or give list files")
+        for part in parts:
             if not self.splits[part].images:
                 raise InputError(f"too few images in {self.root} for a {part} set; add images, or give list files")
 

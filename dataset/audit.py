@@ -240,7 +240,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     data = split_data(layout, root, images, source, args.seed, args.train_ratio)
     untrainable = []
     try:
-        data.check_trainable()
+        if "train" in data.splits:
+            data.check_trainable()
     except InputError as error:
         untrainable = [str(error)]
     published = None

@@ -111,6 +111,12 @@ def test_lists(ucm, tmp_path):
     assert any("forest07.tif" in problem and "to test on" in problem for problem in report["problems"])
 
 
+def test_a_list_of_test_images_alone(ucm, tmp_path):
+    (tmp_path / "test.txt").write_text("UCMerced_LandUse/Images/river/river80.tif\n")
+    report = audit(ucm, "--dataset", "UCM_Multilabel", "--test_dir", tmp_path / "test.txt")
+    assert report["images"] == {"test": 1} and report["problems"] == []
+
+
 def test_figure_shows_the_counts(ucm, monkeypatch):
     report = audit(ucm, "--dataset", "UCM_Multilabel")
     figures = []
