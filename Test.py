@@ -12,14 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset import Data, Normalize, Split, build_loader, dataset_name, eval_transform, images_at, load_data
+from dataset import (Data, Normalize, Split, build_loader, dataset_name, eval_transform, fingerprint, images_at,
+                     load_data)
 from model import load_trained
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly, warn
 from utils.report import evaluate, format_report, write_predictions, write_report
-from utils.run_log import make_folder
+from utils.run_log import check_outside, make_folder
+
+
+# Data sets hold a few images twice; a larger share of known images is no coincidence.
+TWINS = 0.05
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,32 +68,49 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
     trained_with = about.get("args", {})
     dataset = dataset_name(args.dataset or trained_with.get("dataset", "AID_Multilabel"))
     same_data = dataset == trained_with.get("dataset")
-    if same_data and trained_with["train_dir"] and not (args.test_dir or trained_with["test_dir"]):
+    same_files = same_data and not args.data_root
+    if same_files and trained_with["train_dir"] and not (args.test_dir or trained_with["test_dir"]):
         raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
                          "split: say with --test_dir which images to test")
-    test_dir = args.test_dir or (trained_with["test_dir"] if same_data else None)
-    label_path = args.label_path or (trained_with["label_path"] if same_data and not args.data_root else None)
-    lists = {"test": test_dir} if test_dir else None
-    train_ratio = trained_with.get("train_ratio") if same_data and not lists else None
-    data = load_data(dataset, args.data_root or trained_with.get("data_root", "./data"), lists, label_path,
-                     trained_with.get("seed", 3050), train_ratio, about.get("label_names"))
+    test_dir = args.test_dir or (trained_with["test_dir"] if same_files else None)
+    label_path = args.label_path or (trained_with["label_path"] if same_files else None)
+    data = load_data(dataset, args.data_root or trained_with.get("data_root", "./data"),
+                     {"test": test_dir} if test_dir else None, label_path, trained_with.get("seed", 3050),
+                     trained_with.get("train_ratio") if same_data else None, about.get("label_names"))
     data.check_label_num(args.label_num)
     kinds = {False: "several labels per image", True: "one label per image"}
     if about.get("single_label", data.single_label) != data.single_label:
         raise InputError(f"the checkpoint was trained for {kinds[about['single_label']]}, and the data has "
                          f"{kinds[data.single_label]}")
-    if "test" not in data.splits:
-        raise InputError(f"{data.root} has no test images: name some with --test_dir LIST")
-    known = set(about.get("trained_on", ()))
-    if about and data.train_ratio and not known & set(data.names("train", "val", "test")):
-        return replace(data, splits={"test": data.everything()})  # other pictures: no need to keep any for training
-    again = sum(name in known for name in data.names("test"))
-    if again and not test_dir:
-        raise InputError(f"{again} of the {len(data.splits['test'].images)} test images were trained or validated on, "
-                         f"by their names below {data.root}: say with --test_dir which to test, as test.txt of the run "
-                         "does")
+    return leave_out_trained(data, about, named=bool(test_dir))
+
+
+def leave_out_trained(data: Data, about: dict, named: bool) -> Data:
+    """See to it that a test by default is on images that were not trained on, and say so where one is.
+
+    Args:
+        named: whether a list names the images to test.
+    Raises:
+        InputError: where there is nothing to test on, or more than a few twins of images of the training.
+    """
+    say = "say with --test_dir which images to test, as test.txt of the run does"
+    if data.train_ratio and "trained_on" not in about:
+        raise InputError(f"this file does not know which images it was trained on, and {data.root} has no split: {say}")
+    trained_on = set(about.get("trained_on", ()))
+    if data.train_ratio:  # a split by seed, for training: needless for other images
+        everything = data.everything()
+        if sum(fingerprint(image) in trained_on for image in everything.images) <= TWINS * len(everything.images):
+            print(f"{data.root}: not the images of the training, so all {len(everything.images)} are tested on")
+            data = replace(data, splits={"test": everything})
+    if "test" not in data.splits or not data.splits["test"].images:
+        raise InputError(f"{data.root} has no test images: {say}")
+    images = data.splits["test"].images
+    again = sum(fingerprint(image) in trained_on for image in images)
+    if again > TWINS * len(images) and not named:
+        raise InputError(f"{again} of the {len(images)} test images below {data.root} were trained or validated on: "
+                         f"{say}")
     if again:
-        warn(f"{again} of the {len(data.splits['test'].images)} images were trained or validated on, by their names")
+        warn(f"{again} of the {len(images)} test images were trained or validated on, or are twins of such images")
     return data
 
 
@@ -131,11 +153,14 @@ def main(argv: list[str] | None = None) -> dict | None:
     weights = Path(args.weights_path or newest_checkpoint(args.work_dir))
     model, about = load_trained(weights, args.model, args.label_num)
     part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
-    folder = make_folder(args.save_path or weights.parent / f"{part}_{weights.stem}")
+    folder = Path(args.save_path or weights.parent / f"{part}_{weights.stem}")
     if args.images:
-        return predict_images(model, about, args, folder)
+        return predict_images(model, about, args, make_folder(folder))
 
     data = find_test_data(args, about)
+    if args.save_path and not args.test_dir:
+        check_outside(folder, data.root)
+    make_folder(folder)
     names, test = about.get("label_names", data.label_names), data.splits["test"]
     labels = labels_in_order(data, names)
     scores = scores_of(test, model, about, args, "test")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, Normalize, build_loader, dataset_name, eval_transform,
-                     load_data, train_transform)
+                     fingerprint, load_data, train_transform)
 from loss import LOSSES, build_loss
 from model import build_model, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
@@ -20,7 +20,7 @@ from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.errors import InputError, exit_cleanly, some
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.run_log import append_log, create_run_folder, make_folder, write_args
+from utils.run_log import append_log, check_outside, create_run_folder, make_folder, write_args
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -123,10 +123,10 @@ def find_data(args: argparse.Namespace) -> Data:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
     data.check_label_num(args.label_num)
+    data.check_train_ratio(args.train_ratio)
     data.check_trainable()
-    if not lists and Path(args.work_dir).resolve().is_relative_to(data.root.resolve()):
-        raise InputError(f"--work-dir {args.work_dir} lies among the images in {data.root}, where the next run would "
-                         "take its pictures for images; choose another")
+    if not lists:
+        check_outside(args.work_dir, data.root)
     if args.loss == "ce" and not data.single_label:
         raise InputError(f"--loss ce is for classes, one per image, and {args.dataset} has labels: take bce, or see in "
                          "the README how to name classes")
@@ -173,6 +173,7 @@ def main(argv: list[str] | None = None) -> Path:
     checkpoints = make_folder(args.save_path or folder)
     write_args(folder, vars(args), device)
     data.write_lists(folder)
+    trained_on = [fingerprint(image) for part in ("train", "val") for image in data.splits[part].images]
 
     best_score, selects = -1.0, "accuracy" if data.single_label else "OF1"
     for epoch in range(1, args.max_epoch + 1):
@@ -191,7 +192,7 @@ def main(argv: list[str] | None = None) -> Path:
             usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
                       "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
                       "single_label": data.single_label, "activation": loss.activation,
-                      "trained_on": data.names("train", "val"),
+                      "trained_on": trained_on,
                       "epoch": epoch, "best_score": best_score, "args": {**vars(args), **absolute_paths(args)}}
             if is_best:
                 save_checkpoint(checkpoints / "best.pth", usable)

@@ -68,10 +68,12 @@ def table(results: Path) -> str:
     """table.md from the files below `results`."""
     runs = [read_run(folder) for folder in sorted(path for path in results.iterdir() if path.is_dir())]
     runs.sort(key=lambda run: (run[0][0][0] != "r4c", run[0]))
-    first_seed = min(run[0][1] for run in runs)  # the one with which all rates were tried
+    first_seed = {}  # of each loss: the one with which all rates were tried
+    for ((loss, _), seed, _), *_ in runs:
+        first_seed[loss] = min(seed, first_seed.get(loss, seed))
     best = {}  # loss -> (validation figure, learning rate)
     for ((loss, lr), seed, _), _, figures in runs:
-        if seed == first_seed:
+        if seed == first_seed[loss]:
             best[loss] = max(best.get(loss, (0, 0)), (figures[0], lr))
     titles = ["loss", "lr", "seed", "epoch", *runs[0][1]]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]

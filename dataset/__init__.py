@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from utils.errors import InputError, some, warn
 
 from .class_folders import ImageClasses, find_class_images, image_classes, part_folders
-from .image_list import find_images, images_at, name_below, read_image_list, write_image_list
+from .image_list import find_images, fingerprint, images_at, read_image_list, write_image_list
 from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
@@ -52,6 +52,12 @@ class Data:
             raise InputError(f"--label_num {label_num}, but the data has {len(self.label_names)} labels; "
                              "correct one of them")
 
+    def check_train_ratio(self, train_ratio: float | None) -> None:
+        """Raise InputError where `--train_ratio` is given for images that were split already."""
+        if train_ratio and self.train_ratio is None:
+            raise InputError("--train_ratio is for images without a split; these are split by their distributor, by "
+                             "their folders or by --train_dir")
+
     def write_lists(self, folder: Path) -> None:
         """Write train.txt, val.txt, test.txt, which --train_dir, --val_dir and --test_dir read."""
         for name, split in self.splits.items():
@@ -64,14 +70,12 @@ class Data:
         return Split([image for split in splits for image in split.images],
                      np.concatenate([split.labels for split in splits]))
 
-    def names(self, *parts: str) -> list[str]:
-        """The images of some parts, by their paths below the root."""
-        return [name_below(self.root, image) for part in parts if part in self.splits
-                for image in self.splits[part].images]
-
     def check_trainable(self) -> None:
         """Raise InputError where no training image has a label, or where there are too few images for each part of a
         split made here to have one, or for a single label, one of each class."""
+        if self.single_label and len(self.label_names) < 2:
+            raise InputError(f"all images in {self.root} are of the class '{self.label_names[0]}'; to tell classes "
+                             "apart takes at least two")
         if not self.splits["train"].labels.any():
             raise InputError(f"no training image in {self.root} has any label; check the label table")
         parts = self.made or ["train"]
@@ -79,8 +83,9 @@ class Data:
         small = [f"{name}: {count.sum()}" for name, count in zip(self.label_names, counts.T) if not count.all()]
         if small and self.single_label:
             advice = ", raise --train_ratio" * (self.train_ratio is not None)
-            raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of {', '.join(parts)} to "
-                             f"get one; add images{advice}, take the class out, or give list files")
+            raise InputError(f"too few images in {some(small, 'class')} of {self.root} for each of "
+                             f"{', '.join(parts)} to get one; add images{advice}, take the class out, or give list "
+                             "files")
         for part in parts:
             if not self.splits[part].images:
                 raise InputError(f"too few images in {self.root} for a {part} set; add images, or give list files")
@@ -102,16 +107,22 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
     Raises:
         InputError: for anything missing or inconsistent.
     """
-    name = dataset_name(dataset)
-    layout, root = LAYOUTS[name], data_folder(name, data_root)
-    if name == "Synthetic_Multilabel" and not root.exists():
-        from .synthetic import write_synthetic
-
-        write_synthetic(root)
+    layout, root = find_layout(dataset, data_root)
     images, source = find_labelled_images(layout, root, lists, label_path, label_names)
     if isinstance(source, LabelTable) and not lists:
         source.check_all_present([image for paths in images.values() for image in paths], root)
     return split_data(layout, root, images, source, seed, train_ratio)
+
+
+def find_layout(dataset: str, data_root: str | Path) -> tuple[Layout, Path]:
+    """A data set's layout, and its folder; the synthetic one is drawn there on first use."""
+    name = dataset_name(dataset)
+    root = data_folder(name, data_root)
+    if name == "Synthetic_Multilabel" and not root.exists():
+        from .synthetic import write_synthetic
+
+        write_synthetic(root)
+    return LAYOUTS[name], root
 
 
 def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | None, label_path: str | Path | None,
@@ -128,17 +139,25 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
         table = label_path or (layout.locate(root)[1] if layout.is_test else layout.table(root))
         if table:
             return images, read_label_table(table, label_names)
-        return images, image_classes(images, {k: v for _, of in read.values() for k, v in of.items()}, label_names)
+        classes: dict[Path, str] = {}
+        for image, name in (item for _, of_list in read.values() for item in of_list.items()):
+            if classes.setdefault(image, name) != name:
+                raise InputError(f"the lists give {image} two classes, '{classes[image]}' and '{name}'; correct one")
+        return images, image_classes(images, classes, label_names)
     if layout.is_test:
         folders, table = layout.locate(root)
         found = [image for folder in folders for image in find_images(folder)]
         return {"train": [image for image in found if not layout.is_test(image)],
-                "test": [image for image in found if layout.is_test(image)]}, read_label_table(label_path or table)
+                "test": [image for image in found if layout.is_test(image)]
+                }, read_label_table(label_path or table, label_names)
     if not root.is_dir():
         download = f"; download: {layout.download}" * bool(layout.download)
         raise InputError(f"there is no folder {root}{download}; another place is given by --data_root, own lists by "
                          "--train_dir ...")
-    folders, table = part_folders(root), Path(label_path) if label_path else layout.table(root)
+    folders = part_folders(root)
+    base = folders.get("all") or folders["train"].parent
+    places = [place for place in (base, *base.parents) if place.is_relative_to(root)]
+    table = Path(label_path) if label_path else next(filter(None, map(layout.table, places)), None)
     if table is None:
         return find_class_images(folders, label_names)
     return {part: find_images(folder, table) for part, folder in folders.items()}, read_label_table(table, label_names)
@@ -160,9 +179,8 @@ def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source
     if "all" in splits:
         train_ratio = train_ratio or layout.train_ratio
         splits = _hold_out(splits["all"], ("train", "test"), 1 - train_ratio, seed)
-    elif train_ratio:
-        raise InputError("--train_ratio is for images without a split; these are split by their distributor, by "
-                         "their folders or by --train_dir")
+    else:
+        train_ratio = None
     if "train" in splits and "val" not in splits:
         splits |= _hold_out(splits["train"], ("train", "val"), VALIDATION_FRACTION, seed)
     splits = {part: splits[part] for part in ("train", "val", "test") if part in splits}

@@ -25,12 +25,12 @@ from utils.arguments import HelpFormatter, number
 from utils.confusion import draw_percent, save_figure
 from utils.errors import InputError, exit_cleanly
 from utils.metrics import RARE
-from utils.run_log import make_folder
+from utils.run_log import check_outside, make_folder
 
-from . import Data, find_labelled_images, split_data
+from . import Data, find_labelled_images, find_layout, split_data
 from .image_list import name_below
 from .label_table import LabelTable
-from .layouts import LAYOUTS, data_folder, dataset_name
+from .layouts import LAYOUTS, dataset_name
 from .published import LABEL_COUNTS, SPLIT_SIZES
 from .transforms import load_image
 
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Audit; returns the report, or exits with code 1 where it has problems."""
     args = parse_arguments(argv)
     name = dataset_name(args.dataset)
-    layout, root = LAYOUTS[name], data_folder(name, args.data_root)
+    layout, root = find_layout(name, args.data_root)
     lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test") if getattr(args, f"{part}_dir")}
     absent: list[str] = []
     images, source = find_labelled_images(layout, root, lists, args.label_path, absent=absent)
@@ -234,10 +234,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if isinstance(source, LabelTable):
         absent += [] if lists else source.absent([image for paths in images.values() for image in paths])
         unlabelled = [image for paths in images.values() for image in paths if source.key(image) is None]
-        images = {part: [image for image in paths if source.key(image)] for part, paths in images.items()}
-    if not any(images.values()):
-        source.labels_of(unlabelled)  # says that no row fits
+        for part, paths in images.items():
+            images[part] = [image for image in paths if source.key(image)]
+            if paths and not images[part]:
+                source.labels_of(paths)  # says that no row fits
     data = split_data(layout, root, images, source, args.seed, args.train_ratio)
+    data.check_train_ratio(args.train_ratio)
     untrainable = []
     try:
         if "train" in data.splits:
@@ -249,7 +251,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         own_spelling = {_plain(label): label for label in data.label_names}
         published = ({own_spelling.get(_plain(label), label): count for label, count in LABEL_COUNTS[name].items()},
                      SPLIT_SIZES[name])
-    folder = make_folder(args.save_path or Path("runs") / f"audit_{name}")
+    folder = args.save_path or Path("runs") / f"audit_{name}"
+    if not lists:
+        check_outside(folder, root)
+    make_folder(folder)
     report = {"dataset": name, "root": str(root),
               **describe(data, read_all(data.everything().images), absent, unlabelled, published)}
     report["problems"] += untrainable

@@ -36,8 +36,7 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         images: by part of the split, "all" where there is none.
         classes: image -> the name of its class.
     Raises:
-        InputError: where two names differ only by case, a class has images in val or test but none in train, or there
-            is only one class.
+        InputError: where two names differ only by case, or a class has images in val or test but none in train.
     """
     found = set(classes.values())
     spellings: dict[str, str] = {}
@@ -54,9 +53,6 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         unseen = next(image for image, name in classes.items() if name not in learnt)
         raise InputError(f"{unseen} has the class '{classes[unseen]}', which no training image has; "
                          "correct its class, or add training images of it")
-    if len(learnt) == 1:
-        raise InputError(f"all images are of the class '{learnt.pop()}', as {next(iter(classes))}; to tell classes "
-                         "apart takes at least two")
     return ImageClasses(sorted(learnt), classes)
 
 

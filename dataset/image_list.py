@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -104,8 +105,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         if classes.setdefault(image, name) != name:
             raise InputError(f"{path}, line {number}: {match[1]} is of class '{name}' here and of class "
                              f"'{classes[image]}' in a line above")
-    if not classes and not absent:
-        raise InputError(f"list file {path} is empty")
+    if not classes:
+        raise InputError(f"list file {path} is empty" if not absent
+                         else f"none of the images of list file {path} is there: {some(absent, 'image')}")
     if repeated:
         warn(f"{path} names {some(repeated, 'image')} again; each is taken once")
     return list(classes), classes
@@ -120,6 +122,14 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
     classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
     lines = [f"{name_below(root, image)} {name}\n" for image, name in zip(images, classes)]
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def fingerprint(image: Path) -> str:
+    """What tells an image file wherever it lies and whatever its name: its size, and a checksum of its end."""
+    with open(image, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 16384))
+        return f"{size}-{zlib.crc32(file.read()):08x}"
 
 
 def name_below(root: Path, image: Path) -> str:

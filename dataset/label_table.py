@@ -31,7 +31,7 @@ class LabelTable:
         """The row key of an image: its file name without or with extension, or the last few parts of its path with
         slashes; None where no row has any of these."""
         parts = _plain(image.absolute().as_posix()).split("/")
-        tails = ("/".join(parts[-count:]) for count in range(1, 1 + len(parts)))
+        tails = ("/".join(parts[start:]) for start in range(len(parts)))  # the longest first: it says most
         suffix = image.suffix.lower()
         return next((key for tail in tails for key in (tail.removesuffix(suffix), tail) if key in self.rows), None)
 
@@ -90,8 +90,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
         raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
     names = [unicodedata.normalize("NFC", name) for name in cells[0][1][1:]]
     header = [name.casefold() for name in names]
-    if header in (["labels"], ["label"]) and not all(row[1:] in (["0"], ["1"]) for _, row in cells[1:]):
-        single_label = header == ["label"]
+    single_label = header == ["label"]
+    if single_label or header == ["labels"] and not all(row[1:] in (["0"], ["1"]) for _, row in cells[1:]):
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
     repeated = {name for name in names if header.count(name.casefold()) > 1 or name in ("", "0", "1")}
     if not names or repeated:

@@ -133,6 +133,20 @@ def test_figure_shows_the_counts(ucm, monkeypatch):
     assert len(figures[1].axes) == 1
 
 
+def test_input_of_which_nothing_fits(ucm, scenes, capsys, tmp_path):
+    (tmp_path / "l.txt").write_text("UCMerced_LandUse/Images/river/nowhere.tif\n")
+    error = fails(capsys, audit, ucm, "--dataset", "UCM_Multilabel", "--test_dir", tmp_path / "l.txt")
+    assert "none of the images of list file" in error and "nowhere.tif" in error
+    (tmp_path / "t.csv").write_text("image,labels\nx,sea\n")
+    error = fails(capsys, audit, scenes, "--dataset", "AID", "--label_path", tmp_path / "t.csv")
+    assert "has no row for 80 images" in error and "there is one for 'x'" in error
+    (scenes / "Custom").mkdir()
+    (scenes / "Custom" / "labels.csv").write_text("image,labels\nx,sea\n")
+    assert "there are no images" in fails(capsys, audit, scenes, "--dataset", "Custom")
+    error = fails(capsys, main, ["--dataset", "AID", "--data_root", str(scenes), "--save_path", str(scenes / "AID")])
+    assert "lies among the images" in error
+
+
 def test_bad_input(ucm, capsys, tmp_path):
     assert "unknown data set" in fails(capsys, main, ["--dataset", "DOTA"])
     done = run("-m", "dataset.audit", "--dataset", "AID", "--data_root", tmp_path)

@@ -216,18 +216,29 @@ def test_classes_without_training_images(tmp_path, scenes):
         load_data("AID", scenes, {"train": tmp_path / "l.txt"})
 
 
+def test_two_lists_that_disagree(scenes, tmp_path):
+    (tmp_path / "train.txt").write_text("Pond/pond_1.jpg Pond\nRiver/river_1.jpg River\n")
+    (tmp_path / "test.txt").write_text("Pond/pond_1.jpg River\n")
+    with pytest.raises(InputError, match="the lists give .*pond_1.jpg two classes, 'Pond' and 'River'"):
+        load_data("AID", scenes, {part: tmp_path / f"{part}.txt" for part in ("train", "test")})
+
+
 def test_a_single_class(tmp_path):
     write_classes(tmp_path / "Custom", {"a": 9})
-    with pytest.raises(InputError, match="all images are of the class 'a'.*at least two"):
-        load_data("Custom", tmp_path)
+    with pytest.raises(InputError, match="all images in .* are of the class 'a'.*at least two"):
+        check("Custom", tmp_path)
+    (tmp_path / "t.csv").write_text("image,label\n" + "".join(f"a_{number},a\n" for number in range(1, 10)))
+    with pytest.raises(InputError, match="all images in .* are of the class 'a'.*at least two"):
+        check("Custom", tmp_path, label_path=tmp_path / "t.csv")
 
 
 def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
     with pytest.raises(InputError, match="--train_ratio is for images without a split"):
-        load_data("UCM_Multilabel", ucm, train_ratio=0.5)
+        load_data("UCM_Multilabel", ucm, train_ratio=0.5).check_train_ratio(0.5)
     (tmp_path / "l.txt").write_text("\n".join(f"{name}/{name.lower()}_{n}.jpg" for name in SCENES for n in range(1, 9)))
     with pytest.raises(InputError, match="--train_ratio"):
-        load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5)
+        load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5).check_train_ratio(0.5)
+    load_data("AID", scenes, train_ratio=0.5).check_train_ratio(0.5)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -305,6 +316,20 @@ def test_row_keys_in_other_spellings(tmp_path):
     np.testing.assert_array_equal(table.labels_of(images), np.eye(5))
 
 
+def test_the_row_that_says_most_is_an_images_own(tmp_path):
+    for seed, place in enumerate("ab"):
+        write_image(tmp_path / place / "beach.png", seed)
+    (tmp_path / "labels.csv").write_text("image,labels\nbeach,sea\na/beach.png,ship\n")
+    table = read_label_table(tmp_path / "labels.csv")
+    assert table.names == ["sea", "ship"]
+    assert table.labels_of([tmp_path / place / "beach.png" for place in "ab"]).tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_table_in_the_archives_folder(tmp_path):
+    write_own(tmp_path / "Custom" / "unpacked")
+    assert load_data("Custom", tmp_path).label_names == ["sand", "sea", "water"]
+
+
 def test_one_row_for_two_images_in_two_parts(tmp_path):
     for part in ("train", "test"):
         for number in range(10 if part == "train" else 1):
@@ -344,7 +369,10 @@ def test_unknown_names_in_a_table(tmp_path):
 def test_one_label_called_labels_is_a_column_of_cells(tmp_path):
     (tmp_path / "t.csv").write_text("image,labels\na,1\nb,0\n")
     table = read_label_table(tmp_path / "t.csv")
-    assert table.names == ["labels"] and table.rows["a"].tolist() == [1]
+    assert table.names == ["labels"] and table.rows["a"].tolist() == [1] and not table.single_label
+    (tmp_path / "t.csv").write_text("image,label\na,1\nb,0\n")  # while "label" is the title of classes
+    table = read_label_table(tmp_path / "t.csv")
+    assert table.names == ["0", "1"] and table.rows["a"].tolist() == [0, 1] and table.single_label
 
 
 def test_own_images_beside_one_folder_of_folders(tmp_path):

@@ -27,7 +27,13 @@ def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
         (folder / "log.csv").write_text(f"epoch,val_accuracy\n1,0.05\n2,{val}\n")
         (folder / "metrics.json").write_text(json.dumps(
             {"epoch": 2, "metrics": {"mAP": 0.25}, "single_label": {**figures, "accuracy": accuracy}}))
+    folder = tmp_path / "r4c_of_another_seed"
+    folder.mkdir()
+    for file in ("log.csv", "metrics.json"):
+        (folder / file).write_text((tmp_path / "ce_0.0001_1" / file).read_text())
+    (folder / "args.json").write_text(json.dumps({"args": {"loss": "r4c", "lr": 1, "seed": 9}}))
     rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in table(tmp_path).splitlines()[2:]]
+    assert rows.pop(0) == ["**r4c**", "**1**", "**9**", "**2**", "**70.00**", "**60.00**"]
     assert rows == [["ce", "0.0001", "1", "2", "70.00", "60.00"],
                     ["**ce**", "**0.001**", "**1**", "**2**", "**80.00**", "**50.00**"],
                     ["**ce**", "**0.001**", "**2**", "**2**", "**10.00**", "**70.00**"],

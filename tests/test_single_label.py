@@ -30,6 +30,13 @@ def trained(request, data_root):
                  request.param, "--train_ratio", "0.5", "--label_num", "4")
 
 
+def write_others(root, counts):
+    """As write_classes, but other pictures."""
+    write_classes(root, counts)
+    for image in root.rglob("*.jpg"):
+        Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
+
+
 def read_scores(folder):
     with open(folder / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -106,18 +113,44 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
                    "--train_ratio", "0.5")
     write_classes(tmp_path / "AID", dict.fromkeys(SCENES, 12))
     weights = ["--weights_path", folder / "best.pth"]
-    for other in ([], ["--dataset", "Custom", "--data_root", tmp_path / "AID"]):  # images were added; another split
+    (tmp_path / "deeper" / "AID").mkdir(parents=True)
+    (tmp_path / "deeper" / "AID" / "AID").symlink_to(tmp_path / "AID")
+    for other in ([],  # images were added
+                  ["--dataset", "Custom", "--data_root", tmp_path / "AID"],  # another split
+                  ["--data_root", tmp_path / "deeper"]):  # another depth
         error = fails(capsys, evaluate, *weights, *other)
         assert "were trained or validated on" in error and "say with --test_dir" in error
     assert evaluate(*weights, "--test_dir", folder / "test.txt")["images"] == 20
     assert "warning" not in capsys.readouterr().err
     evaluate(*weights, "--test_dir", folder / "train.txt")  # if one asks for it
-    assert "warning: 16 of the 16 images were trained or validated on" in capsys.readouterr().err
+    assert "warning: 16 of the 16 test images were trained or validated on" in capsys.readouterr().err
     # Other pictures are all tested on: none of them is needed for training.
-    write_classes(tmp_path / "other", dict.fromkeys(SCENES[1:], 1))
-    for image in (tmp_path / "other").rglob("*.jpg"):
-        image.rename(image.with_name("new " + image.name))
+    write_others(tmp_path / "other", dict.fromkeys(SCENES[1:], 1))  # of the same names
     assert evaluate(*weights, "--dataset", "Custom", "--data_root", tmp_path / "other")["images"] == 3
+
+
+def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
+    folder = train("--dataset", "AID", "--data_root", data_root, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
+                   *(f"--{part}_dir={trained / part}.txt" for part in ("train", "val", "test")))
+    weights = ["--weights_path", folder / "best.pth"]
+    assert evaluate(*weights)["images"] == 40
+    write_others(tmp_path / "others" / "AID", dict.fromkeys(SCENES, 2))
+    assert evaluate(*weights, "--data_root", tmp_path / "others")["images"] == 8
+    assert "all 8 are tested on" in capsys.readouterr().out
+    # With folders for a split, the test folder is the test; the training's --train_ratio is none of its business.
+    (tmp_path / "others" / "AID").rename(tmp_path / "test")
+    (tmp_path / "others" / "AID").mkdir()
+    (tmp_path / "test").rename(tmp_path / "others" / "AID" / "test")
+    write_classes(tmp_path / "others" / "AID" / "train", dict.fromkeys(SCENES, 1))
+    assert evaluate("--weights_path", trained / "best.pth", "--data_root", tmp_path / "others")["images"] == 8
+    error = fails(capsys, evaluate, *weights, "--data_root", tmp_path / "others", "--save_path",
+                  tmp_path / "others" / "AID" / "results")
+    assert "results lies among the images" in error
+    # A bare state dict knows nothing of the split.
+    torch.save(torch.load(folder / "best.pth")["state_dict"], tmp_path / "bare.pth")
+    error = fails(capsys, evaluate, "--weights_path", tmp_path / "bare.pth", "--model", "Resnet-18", "--label_num", 4,
+                  "--dataset", "AID", "--data_root", data_root)
+    assert "does not know which images it was trained on" in error and "--test_dir" in error
 
 
 def test_own_table_from_training_to_predictions(tmp_path, capsys):
@@ -149,7 +182,7 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
         else:
             assert evaluate(*arguments)["labels_without_positives"] == ["sand", "sea"]
     # Other pictures have their own table, and are all tested on.
-    write_classes(tmp_path / "other", {"x": 3})
+    write_others(tmp_path / "other", {"x": 3})
     (tmp_path / "other" / "labels.csv").write_text("image,labels\n" + "".join(f"x_{n},wood\n" for n in (1, 2, 3)))
     report = evaluate("--weights_path", folder / "best.pth", "--data_root", tmp_path / "other")
     assert report["images"] == 3 and report["per_label"]["wood"]["support"] == 3

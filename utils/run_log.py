@@ -35,6 +35,13 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def check_outside(folder: str | Path, images: Path) -> None:
+    """Raise InputError where a folder for results lies in the folder of a data set."""
+    if Path(folder).resolve().is_relative_to(images.resolve()):
+        raise InputError(f"{folder} lies among the images in {images}, where the next run would take its pictures for "
+                         "images; choose another --work-dir or --save_path")
+
+
 def create_run_folder(work_dir: str | Path, name: str) -> Path:
     """Make <work_dir>/<name>_<time>/.
 
