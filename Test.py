@@ -6,6 +6,7 @@
 """
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
     trained_with = about.get("args", {})
     dataset = dataset_name(args.dataset or trained_with.get("dataset", "AID_Multilabel"))
     same_data = dataset == trained_with.get("dataset")
-    same_files = same_data and not args.data_root
+    same_files = same_data and (not args.data_root or os.path.abspath(args.data_root) == trained_with["data_root"])
     if same_files and trained_with["train_dir"] and not (args.test_dir or trained_with["test_dir"]):
         raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
                          "split: say with --test_dir which images to test")
@@ -96,16 +97,15 @@ def leave_out_trained(data: Data, about: dict, named: bool) -> Data:
     say = "say with --test_dir which images to test, as test.txt of the run does"
     if data.train_ratio and "trained_on" not in about:
         raise InputError(f"this file does not know which images it was trained on, and {data.root} has no split: {say}")
-    trained_on = set(about.get("trained_on", ()))
-    if data.train_ratio:  # a split by seed, for training: needless for other images
-        everything = data.everything()
-        if sum(fingerprint(image) in trained_on for image in everything.images) <= TWINS * len(everything.images):
-            print(f"{data.root}: not the images of the training, so all {len(everything.images)} are tested on")
-            data = replace(data, splits={"test": everything})
+    trained_on, everything = set(about.get("trained_on", ())), data.everything()
+    known = {image for image in everything.images if trained_on and fingerprint(image) in trained_on}
+    if data.train_ratio and len(known) <= TWINS * len(everything.images):  # a split is for training: needless here
+        print(f"{data.root}: not the images of the training, so all {len(everything.images)} are tested on")
+        data = replace(data, splits={"test": everything})
     if "test" not in data.splits or not data.splits["test"].images:
         raise InputError(f"{data.root} has no test images: {say}")
     images = data.splits["test"].images
-    again = sum(fingerprint(image) in trained_on for image in images)
+    again = sum(image in known for image in images)
     if again > TWINS * len(images) and not named:
         raise InputError(f"{again} of the {len(images)} test images below {data.root} were trained or validated on: "
                          f"{say}")

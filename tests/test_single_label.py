@@ -133,7 +133,8 @@ def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
     folder = train("--dataset", "AID", "--data_root", data_root, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
                    *(f"--{part}_dir={trained / part}.txt" for part in ("train", "val", "test")))
     weights = ["--weights_path", folder / "best.pth"]
-    assert evaluate(*weights)["images"] == 40
+    for same_files in ([], ["--data_root", data_root]):
+        assert evaluate(*weights, *same_files)["images"] == 40
     write_others(tmp_path / "others" / "AID", dict.fromkeys(SCENES, 2))
     assert evaluate(*weights, "--data_root", tmp_path / "others")["images"] == 8
     assert "all 8 are tested on" in capsys.readouterr().out
