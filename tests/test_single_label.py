@@ -188,7 +188,8 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
     report = evaluate("--weights_path", folder / "best.pth", "--data_root", tmp_path / "other")
     assert report["images"] == 3 and report["per_label"]["wood"]["support"] == 3
     # Class folders are not what it was trained for.
-    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth", "--data_root", root)
+    root.rename(tmp_path / "without a table")
+    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth", "--data_root", tmp_path / "without a table")
     assert "trained for several labels per image" in error
 
 
