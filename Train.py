@@ -13,8 +13,8 @@ from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, Normalize, build_loader,
                      fingerprint, load_data, train_transform)
 from loss import LOSSES, build_loss
 from model import build_model, network_name
-from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
-                             pick_num_workers)
+from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
+                             pick_device, pick_num_workers)
 from utils.checkpoint import random_states, save_checkpoint, seed_everything
 from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
@@ -118,7 +118,7 @@ def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
 
 def find_data(args: argparse.Namespace) -> Data:
     """The data set as the options say, with its label count checked."""
-    lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test") if getattr(args, f"{part}_dir")}
+    lists = list_files(args)
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or images of theirs could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.errors import InputError, some, warn
 
-from .class_folders import ImageClasses, find_class_images, image_classes, part_folders
+from .class_folders import ImageClasses, find_class_images, image_classes, part_folders, unpacked
 from .image_list import find_images, fingerprint, images_at, read_image_list, write_image_list
 from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
@@ -136,7 +136,7 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
         read = {part: read_image_list(path, [root], absent) for part, path in lists.items()}
         images = {part: paths for part, (paths, _) in read.items()}
         _warn_of_overlap(images)
-        table = label_path or (layout.locate(root)[1] if layout.is_test else layout.table(root))
+        table = label_path or (layout.locate(root)[1] if layout.is_test else _own_table(layout, root))
         if table:
             return images, read_label_table(table, label_names)
         classes: dict[Path, str] = {}
@@ -154,13 +154,17 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
         download = f"; download: {layout.download}" * bool(layout.download)
         raise InputError(f"there is no folder {root}{download}; another place is given by --data_root, own lists by "
                          "--train_dir ...")
-    folders = part_folders(root)
-    base = folders.get("all") or folders["train"].parent
-    places = [place for place in (base, *base.parents) if place.is_relative_to(root)]
-    table = Path(label_path) if label_path else next(filter(None, map(layout.table, places)), None)
+    folders, table = part_folders(root), Path(label_path) if label_path else _own_table(layout, root)
     if table is None:
         return find_class_images(folders, label_names)
     return {part: find_images(folder, table) for part, folder in folders.items()}, read_label_table(table, label_names)
+
+
+def _own_table(layout: Layout, root: Path) -> Path | None:
+    """The label table of one's own images, if there is one: below the root, or in a folder an archive put around."""
+    innermost = unpacked(root) if root.is_dir() else root
+    places = [place for place in (innermost, *innermost.parents) if place.is_relative_to(root)]
+    return next(filter(None, map(layout.table, places)), None)
 
 
 def split_data(layout: Layout, root: Path, images: dict[str, list[Path]], source: LabelTable | ImageClasses,

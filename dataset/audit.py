@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from utils.arguments import HelpFormatter, number
+from utils.arguments import HelpFormatter, list_files, number
 from utils.confusion import draw_percent, save_figure
 from utils.errors import InputError, exit_cleanly
 from utils.metrics import RARE
@@ -227,7 +227,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parse_arguments(argv)
     name = dataset_name(args.dataset)
     layout, root = find_layout(name, args.data_root)
-    lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test") if getattr(args, f"{part}_dir")}
+    lists = list_files(args)
     absent: list[str] = []
     images, source = find_labelled_images(layout, root, lists, args.label_path, absent=absent)
     unlabelled = []

@@ -88,14 +88,11 @@ def find_class_images(folders: dict[str, Path],
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of a split: "train", and "val", "test" or both, where `root` holds these; else {"all": root}.
 
-    In place of `root` stands the one folder, with folders of its own, that it holds, as archives unpack.
-
     Raises:
         InputError: for folders that look like a split, with others, images or twins beside them, or without "train".
     """
+    root = unpacked(root)
     folders, beside = subfolders(root), _images_in(root)
-    while len(folders) == 1 and not beside and subfolders(folders[0]):
-        root, folders, beside = folders[0], subfolders(folders[0]), _images_in(folders[0])
     parts = {_PARTS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in _PARTS}
     looks_like_split = [folder.name for folder in folders if folder.name.lower() in _PARTS]
     if len(looks_like_split) < 2:  # a class may be called "train"
@@ -106,6 +103,13 @@ def part_folders(root: Path) -> dict[str, Path]:
         raise InputError(f"the folders {', '.join(looks_like_split)} in {root} look like a split, but {wrong}; "
                          "move or rename what does not belong there")
     return parts
+
+
+def unpacked(root: Path) -> Path:
+    """`root`, or the folder with folders of its own that is all it holds, as archives unpack, and so on down."""
+    folders = subfolders(root)
+    wraps = len(folders) == 1 and not _images_in(root) and subfolders(folders[0])
+    return unpacked(folders[0]) if wraps else root
 
 
 def _images_in(folder: Path) -> list[str]:

@@ -327,7 +327,12 @@ def test_the_row_that_says_most_is_an_images_own(tmp_path):
 
 def test_a_table_in_the_archives_folder(tmp_path):
     write_own(tmp_path / "Custom" / "unpacked")
-    assert load_data("Custom", tmp_path).label_names == ["sand", "sea", "water"]
+    data = load_data("Custom", tmp_path)
+    assert data.label_names == ["sand", "sea", "water"]
+    data.write_lists(tmp_path)
+    again = load_data("Custom", tmp_path, {part: tmp_path / f"{part}.txt" for part in data.splits})
+    assert again.label_names == data.label_names and not again.single_label
+    np.testing.assert_array_equal(again.splits["test"].labels, data.splits["test"].labels)
 
 
 def test_one_row_for_two_images_in_two_parts(tmp_path):

@@ -38,6 +38,12 @@ batch_size = number(int, 1, 100_000)
 image_size = number(int, 64, 10_000)
 
 
+def list_files(args: argparse.Namespace) -> dict[str, str]:
+    """"train", "val", "test" -> the list file of `--train_dir`, `--val_dir`, `--test_dir`, of those that are given."""
+    lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test")}
+    return {part: path for part, path in lists.items() if path}
+
+
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """--device and --num_workers."""
     parser.add_argument("--device", default="auto", metavar="D",
