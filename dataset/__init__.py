@@ -161,7 +161,7 @@ def find_labelled_images(layout: Layout, root: Path, lists: dict[str, str] | Non
 
 
 def _own_table(layout: Layout, root: Path) -> Path | None:
-    """The label table of one's own images, if there is one: below the root, or in a folder an archive put around."""
+    """The label table of one's own images, if there is one: in the root, or in a folder that an archive put in it."""
     innermost = unpacked(root) if root.is_dir() else root
     places = [place for place in (innermost, *innermost.parents) if place.is_relative_to(root)]
     return next(filter(None, map(layout.table, places)), None)
