@@ -1,38 +1,58 @@
-"""Test a trained classifier: tables, and metrics.json, per_label.csv and scores.csv beside the checkpoint.
+"""Test trained classifiers: tables, and metrics.json, per_label.csv and scores.csv beside each checkpoint.
 
     python Test.py                                     the newest run below --work-dir
     python Test.py --weights_path runs/.../best.pth
     python Test.py --images FOLDER photo.jpg           predict on pictures without labels: predictions.csv
+
+Figures, of one checkpoint or of several side by side, and a page with all of them:
+
+    python Test.py --weights_path A/best.pth B/best.pth --show_predictions 4 --pick disagree
+    python Test.py --show_gradcam 4 --show_scores
+    python Test.py --report
 """
 
 import argparse
 import os
-from dataclasses import replace
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dataset import (Data, Normalize, Split, build_loader, dataset_name, eval_transform, fingerprint, images_at,
-                     load_data)
-from model import load_trained
+                     load_data, load_image)
+from model import NETWORKS, load_trained, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly, warn
+from utils.figures import Shown, score_figures
+from utils.figures.curves import draw_comparison
+from utils.figures.gradcam import draw_gradcam
+from utils.figures.predictions import draw_predictions
+from utils.figures.style import FORMATS, png_of, save_figure
+from utils.gradcam import grad_cam
+from utils.html_report import write_html_report
+from utils.pick import pick_images, rank_images
 from utils.report import evaluate, format_report, write_predictions, write_report
-from utils.run_log import check_outside, make_folder
+from utils.results import Results
+from utils.run_log import check_outside, make_folder, run_titles
 
 
 # Data sets hold a few images twice; a larger share of known images is no coincidence.
 TWINS = 0.05
+KINDS = {False: "several labels per image", True: "one label per image"}
+GRADCAM_ROWS = 10  # labels of an image
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
-    parser.add_argument("--weights_path", metavar="FILE",
-                        help="a checkpoint of Train.py, which knows its network, labels and data; or a bare state "
-                             "dict, with --model and --label_num (default: the newest run's best.pth)")
+    parser.add_argument("--weights_path", nargs="+", metavar="FILE",
+                        help="checkpoints of Train.py, which know their network, labels and data; or bare state "
+                             "dicts, with --model and --label_num (default: the newest run's best.pth)")
     parser.add_argument("--dataset",
                         help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
     parser.add_argument("--data_root", metavar="DIR", help="the folder that holds <dataset>/ (default: as in training)")
@@ -51,10 +71,76 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                         help="images at a time; has no influence on the figures")
     parser.add_argument("--save_path", metavar="DIR",
                         help="folder for the results (default: test_best beside best.pth, val_best for a list val.txt, "
-                             "images_best for --images)")
+                             "images_best for --images; for the figures of several checkpoints, comparison in "
+                             "--work-dir)")
     parser.add_argument("--work-dir", default="./runs", metavar="DIR", help="where the newest run is looked for")
     add_machine_options(parser)
-    return parser.parse_args(argv)
+    figures = parser.add_argument_group("figures")
+    figures.add_argument("--show_predictions", nargs="?", type=number(int, 1, 500), const=4, metavar="N",
+                         help="draw N images (4), and beside each the 7 labels that every checkpoint ranks highest")
+    figures.add_argument("--show_gradcam", nargs="?", type=number(int, 1, 500), const=4, metavar="N",
+                         help="draw N images (4), and where each checkpoint finds its evidence for each label")
+    figures.add_argument("--pick", nargs="+", default=[], metavar="HOW",
+                         help="which images: worst or best ranked, disagree, where the checkpoints decide differently, "
+                              "random; or names of images (default: worst; of --images, the first)")
+    figures.add_argument("--show_scores", action="store_true",
+                         help="draw where the scores lie, their reliability, precision and recall, F1 over the "
+                              "threshold, and which labels are taken for which")
+    figures.add_argument("--report", nargs="?", type=number(int, 1, 5000), const=48, metavar="N",
+                         help="write report.html, one page with the tables, these figures and the N (48) worst-ranked "
+                              "images")
+    figures.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="of the figures")
+    args = parser.parse_args(argv)
+    if args.images and (args.show_scores or args.report):
+        parser.error("--show_scores and --report need images with labels, not --images")
+    return args
+
+
+@dataclass
+class Checkpoint:
+    """A trained classifier. title: its name in figures. folder: where its results go. about: what its file knows,
+    nothing for a bare state dict. names: its labels, in its own order."""
+
+    weights: Path
+    title: str
+    folder: Path
+    model: torch.nn.Module
+    network: str
+    about: dict[str, Any]
+    names: list[str]
+    image_size: int
+
+    def normalize(self) -> Normalize:
+        return Normalize(self.about["mean"], self.about["std"]) if self.about else Normalize()
+
+
+def load_checkpoints(args: argparse.Namespace) -> list[Checkpoint]:
+    """Those of `--weights_path`, each once, with titles that tell them apart."""
+    files = list(dict.fromkeys(map(Path, args.weights_path or [newest_checkpoint(args.work_dir)])))
+    loaded = [load_trained(file, args.model, args.label_num) for file in files]
+    titles = run_titles([about.get("args", {}) for _, about in loaded])
+    part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
+    checkpoints = []
+    for file, title, (model, about) in zip(files, titles, loaded):
+        if not title or titles.count(title) > 1:
+            title = f"{title} {file.parent.name}/{file.stem}".strip()
+        folder = Path(args.save_path or file.parent / f"{part}_{file.stem}")
+        if args.save_path and len(files) > 1:
+            folder /= re.sub(r"[^\w.+-]+", "_", title)
+        names = about.get("label_names") or [f"label {column}" for column in range(args.label_num)]
+        checkpoints.append(Checkpoint(file, title, folder, model, about.get("model") or network_name(args.model), about,
+                                      names, args.image_size or about.get("image_size", 512)))
+    return checkpoints
+
+
+def check_same_labels(one: Checkpoint, other: Checkpoint) -> None:
+    """Raise InputError where two checkpoints cannot be compared."""
+    kinds = [checkpoint.about.get("single_label", False) for checkpoint in (one, other)]
+    if set(one.names) != set(other.names) or kinds[0] != kinds[1]:
+        only_one, only_other = set(one.names) - set(other.names), set(other.names) - set(one.names)
+        raise InputError(f"{one.weights} ({KINDS[kinds[0]]}) and {other.weights} ({KINDS[kinds[1]]}) have different "
+                         f"labels: only the first {sorted(only_one)}, only the second {sorted(only_other)}; compare "
+                         "checkpoints of the same labels")
 
 
 def newest_checkpoint(work_dir: str) -> Path:
@@ -79,10 +165,9 @@ def find_test_data(args: argparse.Namespace, about: dict) -> Data:
                      {"test": test_dir} if test_dir else None, label_path, trained_with.get("seed", 3050),
                      trained_with.get("train_ratio") if same_data else None, about.get("label_names"))
     data.check_label_num(args.label_num)
-    kinds = {False: "several labels per image", True: "one label per image"}
     if about.get("single_label", data.single_label) != data.single_label:
-        raise InputError(f"the checkpoint was trained for {kinds[about['single_label']]}, and the data has "
-                         f"{kinds[data.single_label]}")
+        raise InputError(f"the checkpoint was trained for {KINDS[about['single_label']]}, and the data has "
+                         f"{KINDS[data.single_label]}")
     return leave_out_trained(data, about, named=bool(test_dir))
 
 
@@ -127,50 +212,136 @@ def labels_in_order(data: Data, names: list[str]) -> np.ndarray:
     return data.splits["test"].labels[:, [data.label_names.index(name) for name in names]]
 
 
-def scores_of(split: Split, model: torch.nn.Module, about: dict, args: argparse.Namespace, title: str) -> np.ndarray:
-    """Scores (N, C) of a split's images, prepared as in training."""
-    device = pick_device(args.device)
-    transform = eval_transform(args.image_size or about.get("image_size", 512))
-    loader = build_loader(split, transform, args.test_batch_size, pick_num_workers(args.num_workers, device))
-    normalize = (Normalize(about["mean"], about["std"]) if about else Normalize()).to(device)
-    return predict(model.to(device), loader, normalize, device, title, about.get("activation", "sigmoid"))[0]
+def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Results:
+    """The images and their labels, which no checkpoint has scored yet.
 
-
-def predict_images(model: torch.nn.Module, about: dict, args: argparse.Namespace, folder: Path) -> None:
-    """Write predictions.csv of `--images` into `folder`, and show its first lines."""
-    images = images_at(args.images)
-    names = about.get("label_names") or [f"label {column}" for column in range(args.label_num)]
-    scores = scores_of(Split(images, np.zeros((len(images), len(names)))), model, about, args, "predicting")
-    labels = write_predictions(folder / "predictions.csv", images, scores, names, about.get("single_label", False))
-    for image, image_labels in list(zip(images, labels))[:10]:
-        print(f"{image}: {image_labels or '(none above 0.5)'}")
-    print(f"labels and scores of {len(images)} images: {folder / 'predictions.csv'}")
-
-
-def main(argv: list[str] | None = None) -> dict | None:
-    """Test; returns the report that metrics.json holds, or None after `--images`."""
-    args = parse_arguments(argv)
-    weights = Path(args.weights_path or newest_checkpoint(args.work_dir))
-    model, about = load_trained(weights, args.model, args.label_num)
-    part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
-    folder = Path(args.save_path or weights.parent / f"{part}_{weights.stem}")
+    Raises:
+        InputError: where they are not the same for all checkpoints, or results would lie among them.
+    """
+    first, *others = checkpoints
+    for other in others:
+        check_same_labels(first, other)
     if args.images:
-        return predict_images(model, about, args, make_folder(folder))
-
-    data = find_test_data(args, about)
+        return Results(images_at(args.images), first.names, None, first.about.get("single_label", False))
+    data = find_test_data(args, first.about)
+    images = data.splits["test"].images
+    for checkpoint in checkpoints:
+        if not checkpoint.about:
+            checkpoint.names = data.label_names
+    for other in others:
+        if set(find_test_data(args, other.about).splits["test"].images) != set(images):
+            raise InputError(f"{first.weights} and {other.weights} are not for the same test images; say with "
+                             "--test_dir which images to test")
     if args.save_path and not args.test_dir:
-        check_outside(folder, data.root)
-    make_folder(folder)
-    names, test = about.get("label_names", data.label_names), data.splits["test"]
-    labels = labels_in_order(data, names)
-    scores = scores_of(test, model, about, args, "test")
-    size = args.image_size or about.get("image_size", 512)
-    report = {"weights": str(weights), "epoch": about.get("epoch"), "image_size": size,
-              "device": str(pick_device(args.device)), **evaluate(scores, labels, names, data.single_label)}
-    print(f"{weights}: {len(test.images)} test images at {size} x {size}\n\n{format_report(report)}")
-    write_report(folder, report, test.images, scores, labels)
-    print(f"\nresults: {folder}")
+        check_outside(args.save_path, data.root)
+    return Results(images, first.names, labels_in_order(data, first.names), data.single_label)
+
+
+def scores_of(checkpoint: Checkpoint, results: Results, args: argparse.Namespace) -> np.ndarray:
+    """Scores (N, C) of the images, prepared as in training, in the order of `results.names`."""
+    device = pick_device(args.device)
+    split = Split(results.images, np.zeros((len(results.images), 1)))
+    loader = build_loader(split, eval_transform(checkpoint.image_size), args.test_batch_size,
+                          pick_num_workers(args.num_workers, device))
+    scores, _ = predict(checkpoint.model.to(device), loader, checkpoint.normalize().to(device), device,
+                        checkpoint.title, checkpoint.about.get("activation", "sigmoid"))
+    return scores[:, [checkpoint.names.index(name) for name in results.names]]
+
+
+def save_predictions(checkpoint: Checkpoint, results: Results) -> None:
+    """Write predictions.csv of images without known labels, and show its first lines."""
+    file = checkpoint.folder / "predictions.csv"
+    labels = write_predictions(file, results.images, results.scores[checkpoint.title], results.names,
+                               results.single_label)
+    for image, image_labels in list(zip(results.images, labels))[:10]:
+        print(f"{image}: {image_labels or '(none above 0.5)'}")
+    print(f"labels and scores of {len(results.images)} images: {file}")
+
+
+def save_report(checkpoint: Checkpoint, results: Results, args: argparse.Namespace) -> dict[str, Any]:
+    """Write the tables of a test, and print them; returns the report that metrics.json holds."""
+    scores, size = results.scores[checkpoint.title], checkpoint.image_size
+    report = {"weights": str(checkpoint.weights), "epoch": checkpoint.about.get("epoch"), "image_size": size,
+              "device": str(pick_device(args.device)),
+              **evaluate(scores, results.labels, results.names, results.single_label)}
+    print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}\n\n{format_report(report)}")
+    write_report(checkpoint.folder, report, results.images, scores, results.labels)
+    print(f"\nresults: {checkpoint.folder}")
     return report
+
+
+def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Results) -> Iterator[Shown]:
+    """The figures that the options ask for."""
+    r4c = [checkpoint for checkpoint in checkpoints if checkpoint.about.get("args", {}).get("loss") == "r4c"]
+    reach = r4c[0].about["args"]["range_label"] if r4c else 0.1
+    logs = {checkpoint.title: [log] for checkpoint in checkpoints
+            if (log := checkpoint.weights.with_name("log.csv")).is_file()}
+    if args.report and logs:
+        yield Shown("training", "Training", "Losses have different units: shares of the first epoch's.",
+                    draw_comparison(logs))
+    if args.report or args.show_scores:
+        yield from score_figures(results, reach)
+    if args.show_predictions:
+        chosen = pick_images(args.pick, args.show_predictions, results)
+        pictures = [load_image(results.images[image]) for image in chosen]
+        for page, figure in enumerate(draw_predictions(pictures, results.of(chosen), reach), start=1):
+            yield Shown(f"predictions_{page}", "Predicted labels", "The labels that each checkpoint ranks highest. "
+                        "Gray: the buffer interval, and in it the threshold.", figure)
+    if args.show_gradcam:
+        chosen = pick_images(args.pick, args.show_gradcam, results)
+        for rank, image in enumerate(chosen, start=1):
+            path = results.images[image]
+            yield Shown(f"gradcam_{rank}_{path.stem[:60]}", f"Grad-CAM: {path.name}", "Where each checkpoint finds its "
+                        "evidence for a label; below each map, the score.",
+                        explain(checkpoints, results.of([image]), pick_device(args.device)))
+
+
+def explain(checkpoints: list[Checkpoint], one: Results, device: torch.device):
+    """Grad-CAM of one image, for its labels, and what else a checkpoint predicts or ranks first."""
+    picture = load_image(one.images[0])
+    present = np.zeros(len(one.names)) if one.labels is None else one.labels[0]
+    predicted = np.any([decided[0] for decided in one.decided.values()], axis=0)
+    highest = np.max([scores[0] for scores in one.scores.values()], axis=0)
+    order = np.lexsort((-highest, ~predicted, present == 0))
+    shown = order[:max(1, np.sum(predicted | (present == 1)))][:GRADCAM_ROWS]
+    maps = {}
+    for checkpoint in checkpoints:
+        pixels = checkpoint.normalize()(eval_transform(checkpoint.image_size)(picture)[None])
+        layer = checkpoint.model.get_submodule(NETWORKS[checkpoint.network].gradcam)
+        columns = [checkpoint.names.index(one.names[label]) for label in shown]
+        maps[checkpoint.title] = grad_cam(checkpoint.model, layer, pixels.to(device), columns)[0].cpu().numpy()
+    return draw_gradcam(picture, maps, shown, one)
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any] | None:
+    """Test; returns the report that metrics.json of the first checkpoint holds, or None after `--images`."""
+    args = parse_arguments(argv)
+    checkpoints = load_checkpoints(args)
+    results = find_results(args, checkpoints)
+    folder = checkpoints[0].folder
+    if len(checkpoints) > 1:
+        folder = Path(args.save_path or Path(args.work_dir) / "comparison")
+    for place in (folder, *(checkpoint.folder for checkpoint in checkpoints)):
+        make_folder(place)
+
+    reports = {}
+    for checkpoint in checkpoints:
+        results.add(checkpoint.title, scores_of(checkpoint, results, args))
+        if args.images:
+            save_predictions(checkpoint, results)
+        else:
+            reports[checkpoint.title] = save_report(checkpoint, results, args)
+
+    drawn = []
+    for shown in draw(args, checkpoints, results):
+        save_figure(shown.figure, folder / shown.stem, args.formats)
+        print(f"figure:  {folder / shown.stem}.{args.formats[0]}")
+        drawn += [(shown, png_of(shown.figure))] if args.report else []
+    if args.report:
+        worst = results.of(rank_images(results)[:args.report])
+        write_html_report(folder / "report.html", f"Test of {', '.join(reports)}", reports, drawn, worst, load_image)
+        print(f"report:  {folder / 'report.html'}")
+    return next(iter(reports.values()), None)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from model import build_model, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
                              pick_device, pick_num_workers)
 from utils.checkpoint import random_states, save_checkpoint, seed_everything
-from utils.curves import draw_curves
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.errors import InputError, exit_cleanly, some
+from utils.figures.curves import draw_curves
+from utils.figures.style import save_figure
 from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.run_log import append_log, check_outside, create_run_folder, make_folder, write_args
 
@@ -198,7 +199,7 @@ def main(argv: list[str] | None = None) -> Path:
                 save_checkpoint(checkpoints / "best.pth", usable)
             save_checkpoint(checkpoints / "last.pth", {**usable, "optimizer": optimizer.state_dict(),
                                                        "loader": train_loader.generator.get_state(), **random_states()})
-    draw_curves(folder / "log.csv", folder / "curves.png")
+    save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:
         print(f"test it:    python Test.py --weights_path {checkpoints / 'best.pth'}")

@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.arguments import HelpFormatter, list_files, number
-from utils.confusion import draw_percent, save_figure
 from utils.errors import InputError, exit_cleanly
+from utils.figures.confusion import draw_percent, percent_of_row_label
+from utils.figures.style import name_text, new_figure, save_figure
 from utils.metrics import RARE
 from utils.run_log import check_outside, make_folder
 
@@ -177,28 +178,25 @@ def format_audit(report: dict[str, Any]) -> str:
 
 def draw_audit(report: dict[str, Any], picture: Path) -> None:
     """Images per label and part; beside it, unless each image has one label, which labels occur together."""
-    from matplotlib.figure import Figure
-
     names, parts = list(report["labels"]), list(report["images"])
     panels, height = (1 if report["co_occurrence"] is None else 2), min(2 + 0.25 * len(names), 40)
-    figure = Figure(figsize=(7 * panels, height), layout="constrained")
+    figure = new_figure(7 * panels, height)
     bars, *rest = figure.subplots(1, panels, squeeze=False)[0]
     left = np.zeros(len(names))
     for part, colour in zip(parts, ("#0072b2", "#e69f00", "#b8b8b8")):
         counts = np.array([report["labels"][name][part] for name in names])
         bars.barh(range(len(names)), counts, left=left, color=colour, edgecolor="black", linewidth=0.4, label=part)
         left += counts
-    bars.set_yticks(range(len(names)), names, fontsize=min(8, 1100 / len(names)), parse_math=False)
+    bars.set_yticks(range(len(names)), map(name_text, names), fontsize=min(8, 1100 / len(names)))
     bars.invert_yaxis()
     bars.margins(y=0.01)
     bars.set(xlabel="images", title="images per label")
     figure.legend(loc="outside lower left", ncols=len(parts))
     for axes in rest:
         together = np.array(report["co_occurrence"])
-        percent = 100 * together / np.diag(together)[:, None].clip(1)
-        draw_percent(axes, percent, names, names)
+        draw_percent(axes, percent_of_row_label(together), [name_text(name) for name in names], names)
         axes.set(title="percent of the row's images that also have the column's label")
-    save_figure(figure, picture)
+    save_figure(figure, picture.with_suffix(""))
 
 
 def _plain(label: str) -> str:

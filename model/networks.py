@@ -53,19 +53,24 @@ def _vgg(network: nn.Module, num_labels: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Network:
-    """One choice of `--model`: torchvision's builder, its ImageNet-1K weights, the new classifier and its prefix."""
+    """One choice of `--model`: torchvision's builder, its ImageNet-1K weights, the new classifier and its prefix, and
+    where Grad-CAM looks: the last layer with positions, as (B, channels, height, width)."""
 
     build: Callable[..., nn.Module]
     imagenet: models.WeightsEnum
     replace_classifier: Callable[[nn.Module, int], nn.Module]
     classifier: str  # prefix of the classifier's parameter names
+    gradcam: str
 
 
 NETWORKS = {
-    "Resnet-50": Network(models.resnet50, models.ResNet50_Weights.IMAGENET1K_V1, _resnet, "fc."),
-    "VGGNet-16": Network(models.vgg16_bn, models.VGG16_BN_Weights.IMAGENET1K_V1, _vgg, "classifier.6."),
-    "Swin-T": Network(models.swin_t, models.Swin_T_Weights.IMAGENET1K_V1, _swin, "head."),
-    "Resnet-18": Network(models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1, _resnet, "fc."),
+    "Resnet-50": Network(models.resnet50, models.ResNet50_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
+    # After the last convolution's ReLU, before the pooling that follows.
+    "VGGNet-16": Network(models.vgg16_bn, models.VGG16_BN_Weights.IMAGENET1K_V1, _vgg, "classifier.6.", "features.42"),
+    # Behind the final norm, where torchvision turns (B, H, W, C) into (B, C, H, W): maps of what enters the norm favour
+    # the background.
+    "Swin-T": Network(models.swin_t, models.Swin_T_Weights.IMAGENET1K_V1, _swin, "head.", "permute"),
+    "Resnet-18": Network(models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
     "MobileNet-V2": Network(models.mobilenet_v2, models.MobileNet_V2_Weights.IMAGENET1K_V1, _mobilenet,
-                            "classifier."),
+                            "classifier.", "features"),
 }

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import Test
 import Train
 from conftest import NAMES, random_labels, write_image, write_table
 from model import NETWORKS, build_model
-from utils.curves import draw_curves
 from utils.errors import exit_cleanly
+from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
 
 ROOT = Path(Train.__file__).parent
@@ -74,19 +73,17 @@ def test_run_folder(trained, ucm):
     assert best["best_score"] == pytest.approx(max(float(row["val_OF1"]) for row in rows), abs=1e-5)
 
 
-def test_curves_are_those_of_the_log(trained, monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
-    draw_curves(trained / "log.csv", trained / "curves.png")
+def test_curves_are_those_of_the_log(trained):
     with open(trained / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = {line.get_label(): line for axes in figures[0].axes for line in axes.lines}
+    lines = {line.get_label(): line for axes in draw_curves(trained / "log.csv").axes for line in axes.lines}
     columns = {"loss": "train_loss", "feature": "train_feature", "label": "train_label", "sample": "train_sample",
-               "mAP": "val_mAP", "OF1": "val_OF1", "CF1": "val_CF1", "lr": "lr"}
+               "mAP": "val_mAP", "micro F1": "val_OF1", "CF1": "val_CF1", "lr": "lr"}
     assert lines.keys() == columns.keys()
     for name, column in columns.items():
+        percent = 100 if column.startswith("val") else 1
         assert list(lines[name].get_xdata()) == [1, 2]
-        assert list(lines[name].get_ydata()) == [float(row[column]) for row in rows]
+        assert list(lines[name].get_ydata()) == pytest.approx([percent * float(row[column]) for row in rows])
 
 
 def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):

@@ -11,6 +11,9 @@ import numpy as np
 from sklearn.metrics import (accuracy_score, average_precision_score, cohen_kappa_score, confusion_matrix,
                              coverage_error, label_ranking_loss, precision_recall_fscore_support, top_k_accuracy_score)
 
+# Bins of equal width, for the expected calibration error.
+CALIBRATION_BINS = 10
+
 # Labels with fewer positives have a precision and recall of a few possible values, and move macro figures.
 RARE = 5
 
@@ -121,6 +124,45 @@ def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dic
     if min_support:
         macro = {"mAP": _mean_ap(kept), **macro}
     return {name: float(value) for name, value in macro.items()}
+
+
+def decisions(scores: np.ndarray, single_label: bool, threshold: float = 0.5) -> np.ndarray:
+    """The predicted labels (N, C), bool: scores above the threshold, or for a single label, the highest one."""
+    if single_label:
+        return np.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
+    return scores > threshold
+
+
+def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) of each image: the share of (present, absent) label pairs in the wrong order, ties included; 0 without
+    pairs. Their mean is the `ranking_loss`."""
+    pairs = (labels[:, :, None] == 1) & (labels[:, None, :] == 0)
+    wrong = pairs & (scores[:, :, None] <= scores[:, None, :])
+    return _ratio(wrong.sum((1, 2)), pairs.sum((1, 2)))
+
+
+def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Mean distance of a score's bin mean from the share of present labels in the bin, over all N * C scores.
+
+    Guo et al., "On calibration of modern neural networks" (2017), eq. 3, with CALIBRATION_BINS bins of equal width.
+    """
+    scores, labels = np.ravel(scores).astype(float), np.ravel(labels)
+    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=labels - scores, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Micro and macro F1 at each of the T thresholds: (T,) each."""
+    labels, f1 = labels == 1, []
+    positives = labels.sum(0)
+    for threshold in thresholds:
+        above = scores > threshold
+        hits, predicted = (above & labels).sum(0), above.sum(0)
+        f1.append((_ratio(2 * hits.sum(), predicted.sum() + positives.sum()),
+                   _ratio(2 * hits, predicted + positives).mean()))
+    micro, macro = np.array(f1).T
+    return micro, macro
 
 
 def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .confusion import write_confusion
-from .metrics import (RARE, confusions, macro_metrics, multilabel_metrics, official_script_f_scores,
+from .figures.confusion import draw_confusion, write_confusion
+from .figures.style import save_figure
+from .metrics import (RARE, confusions, decisions, macro_metrics, multilabel_metrics, official_script_f_scores,
                       per_class_metrics, per_label_metrics, single_label_metrics, undefined_terms)
 
-_TITLES = {
+TITLES = {
     "mAP": "mAP", "OP": "overall precision (OP)", "OR": "overall recall (OR)", "OF1": "overall = micro F1 (OF1)",
     "CP": "per-label precision (CP)", "CR": "per-label recall (CR)", "CF1": "harmonic mean of CP, CR (CF1)",
     "macro_F1": "macro F1", "example_precision": "example precision", "example_recall": "example recall",
@@ -56,15 +57,15 @@ def format_report(report: dict[str, Any]) -> str:
     lines = []
     if single:
         lines = ["The class of the highest score (arg max):",
-                 *(f"{_TITLES[name]:32}{_percent(value):>12}" for name, value in single.items()),
+                 *(f"{TITLES[name]:32}{percent(value):>12}" for name, value in single.items()),
                  "", "Each score against the threshold 0.5, as the reference script takes precision, recall and F1 of",
                  "single-label data too (its accuracy is that of the arg max):"]
     lines.append(f"{'':32}{'all labels':>12}{f'{kept} labels with {RARE}+ positives':>34}")
     for name, value in report["metrics"].items():
-        text = f"{value:.2f}" if name == "coverage" else _percent(value)
-        lines.append(f"{_TITLES[name]:32}{text:>12}" + (f"{_percent(rare[name]):>34}" if name in rare else ""))
+        text = f"{value:.2f}" if name == "coverage" else percent(value)
+        lines.append(f"{TITLES[name]:32}{text:>12}" + (f"{percent(rare[name]):>34}" if name in rare else ""))
     script = report["reference_script"]
-    lines.append(f"{'reference script F1, F2':32}{_percent(script['F1']):>12}{_percent(script['F2']):>8}"
+    lines.append(f"{'reference script F1, F2':32}{percent(script['F1']):>12}{percent(script['F2']):>8}"
                  "   (its formula; comparable with numbers of that script only)")
     columns = {"AP": "AP", "precision": "P", "recall": "R", "F1": "F1"}
     if single:
@@ -73,7 +74,7 @@ def format_report(report: dict[str, Any]) -> str:
     title = "class (arg max)" if single else "label"
     lines += ["", f"{title:{width}}" + "".join(f"{column:>8}" for column in columns.values()) + f"{'support':>9}"]
     for name, row in per_label.items():
-        lines.append(f"{name:{width}}" + "".join(f"{_percent(row[figure]):>8}" for figure in columns)
+        lines.append(f"{name:{width}}" + "".join(f"{percent(row[figure]):>8}" for figure in columns)
                      + f"{row['support']:>9}")
     lines.append("")
     if report["labels_without_positives"]:
@@ -102,7 +103,9 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
             writer.writerow([image, *(f"{score:.9g}" for score in image_scores),
                              *(f"{label:.0f}" for label in image_labels)])
     if "single_label" in report:
-        write_confusion(folder, confusions(scores, labels), names)
+        counts = confusions(scores, labels)
+        write_confusion(folder / "confusion.csv", counts, names)
+        save_figure(draw_confusion(counts, names), folder / "confusion")
 
 
 def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names: list[str],
@@ -111,8 +114,8 @@ def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names:
 
     Its labels are those with a score above 0.5, or the one with the highest, for a single label. Returns them.
     """
-    chosen = np.eye(len(names), dtype=bool)[scores.argmax(1)] if single_label else scores > 0.5
-    labels = [";".join(name for name, is_chosen in zip(names, row) if is_chosen) for row in chosen]
+    labels = [";".join(name for name, is_chosen in zip(names, row) if is_chosen)
+              for row in decisions(scores, single_label)]
     with open(file, "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["image", "labels", *names], *(
             [image, row_labels, *(f"{score:.9g}" for score in row_scores)]
@@ -124,5 +127,5 @@ def _plain(figures: dict[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"

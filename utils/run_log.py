@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ import torch
 import torchvision
 
 from .errors import InputError
+
+LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
+
+# Options that do not change what a run computes.
+_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -75,6 +81,27 @@ def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None
         "git_commit": _git_commit(),
     }
     (folder / "args.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
+    """Short names of runs for figures and tables: the loss, and of runs with the same loss, what else differs.
+
+    Args:
+        runs: the options of each, as args.json holds them.
+        ignore: options that shall not tell runs apart, beside those that do not change a run.
+    """
+    titles = []
+    for run in runs:
+        same_loss = [other for other in runs if other.get("loss") == run.get("loss")]
+        differing = [f"{name} {value}" for name, value in run.items() if name not in {*_HARMLESS, *ignore}
+                     and any(other.get(name) != value for other in same_loss)]
+        titles.append(", ".join([LOSS_TITLES.get(run.get("loss"), run.get("loss", "")), *differing]))
+    return titles
+
+
+def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
+    return all(one.get(key) == other.get(key) for key in (one.keys() | other.keys()) - _HARMLESS - {name})
 
 
 def append_log(path: Path, row: dict[str, Any]) -> None:

@@ -1,0 +1,157 @@
+"""Compare runs: their curves in one figure, and a table of their test figures for Markdown, LaTeX and spreadsheets.
+
+    python -m utils.compare runs/UCM_Multilabel_* --save_path comparison
+
+Runs that differ only by their seed share a row: mean and standard deviation (of the sample, n - 1). Test figures are
+those that Test.py wrote into <run>/test_best.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .arguments import HelpFormatter
+from .errors import InputError, exit_cleanly, some, warn
+from .figures.curves import draw_comparison
+from .figures.style import FORMATS, save_figure
+from .run_log import differ_only_by, make_folder, run_titles
+
+COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
+           "example_F2": "example F2"}
+SINGLE_LABEL_COLUMNS = {"accuracy": "accuracy", "average_accuracy": "average accuracy", "kappa": "kappa",
+                        "argmax_F1": "macro F1", "top5": "top-5", "mAP": "mAP"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """options: as in args.json. log: its log.csv. report: metrics.json of its test, or None where there is none."""
+
+    folder: Path
+    options: dict[str, Any]
+    log: Path
+    report: dict[str, Any] | None
+
+
+def read_run(folder: Path) -> Run:
+    """A run's folder, as Train.py and Test.py write it; metrics.json may also lie in the folder itself.
+
+    Raises:
+        InputError: where it is no such folder, or no epoch is finished.
+    """
+    log = folder / "log.csv"
+    try:
+        options = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
+        if len(log.read_text(encoding="utf-8").splitlines()) < 2:
+            raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
+        reports = [folder / "test_best" / "metrics.json", folder / "metrics.json"]
+        report = next((json.loads(path.read_text(encoding="utf-8")) for path in reports if path.is_file()), None)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder} is no folder of a run: args.json and log.csv, as Train.py writes them, are wanted "
+                         f"({error})") from error
+    return Run(folder, options, log, report)
+
+
+def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
+    """Title -> the runs that differ by nothing but the seed."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        group = next((group for group in groups if differ_only_by("seed", group[0].options, run.options)), None)
+        groups.append([run]) if group is None else group.append(run)
+    titles = run_titles([group[0].options for group in groups], ignore=["seed"])
+    return dict(zip(titles, groups))
+
+
+def columns_of(report: dict[str, Any]) -> dict[str, str]:
+    """The names and titles of the figures that a table of such reports shows."""
+    return SINGLE_LABEL_COLUMNS if "single_label" in report else COLUMNS
+
+
+def figures_of(report: dict[str, Any]) -> dict[str, float | None]:
+    """The figures of a table by name, as fractions."""
+    return {name: {**report["metrics"], **report.get("single_label", {})}[name] for name in columns_of(report)}
+
+
+def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """A row per group: "run", "runs" (how many were tested), and of each figure its mean and standard deviation, None
+    where it is not defined."""
+    rows = []
+    for title, runs in groups.items():
+        tested = [figures_of(run.report) for run in runs if run.report]
+        row: dict[str, Any] = {"run": title, "runs": len(tested)}
+        for name in tested[0] if tested else ():
+            values = [figures[name] for figures in tested if figures[name] is not None]
+            row[name] = (statistics.fmean(values) if values else None,
+                         statistics.stdev(values) if len(values) > 1 else None)
+        rows.append(row)
+    return rows
+
+
+def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Write test.md and test.tex, in percent, and test.csv, in fractions. Returns the Markdown."""
+    head = ["run", "runs", *columns.values()]
+    body = [[row["run"], str(row["runs"]), *(_cell(row.get(name, (None, None))) for name in columns)] for row in rows]
+    markdown = "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+                       for cells in (head, ["---", *["---:"] * (len(head) - 1)], *body))
+    latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *body)]
+    latex = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", latex[0], r"\midrule", *latex[1:],
+             r"\bottomrule", r"\end{tabular}", ""]
+    (folder / "test.md").write_text(markdown, encoding="utf-8")
+    (folder / "test.tex").write_text("\n".join(latex), encoding="utf-8")
+    with open(folder / "test.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "runs", *(f"{name}{what}" for name in columns for what in ("", "_sd"))])
+        writer.writerows([row["run"], row["runs"], *(value for name in columns
+                                                     for value in row.get(name, (None, None)))] for row in rows)
+    return markdown
+
+
+def _cell(figure: tuple[float | None, float | None]) -> str:
+    mean, deviation = figure
+    if mean is None:
+        return "-"
+    return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+
+
+def _latex(cell: str) -> str:
+    for plain, escaped in (("\\", r"\textbackslash "), *((sign, rf"\{sign}") for sign in "&%$#_{}"),
+                           ("~", r"\textasciitilde "), ("^", r"\textasciicircum "), ("±", r"$\pm$")):
+        cell = cell.replace(plain, escaped)
+    return cell
+
+
+def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
+    """Compare; returns the groups of runs by title."""
+    parser = argparse.ArgumentParser(prog="python -m utils.compare", description=__doc__, allow_abbrev=False,
+                                     formatter_class=HelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    parser.add_argument("--save_path", type=Path, default="comparison", metavar="DIR",
+                        help="folder of curves.png ... and test.md, test.csv, test.tex")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="of the figure")
+    args = parser.parse_args(argv)
+    runs = [read_run(folder) for folder in dict.fromkeys(args.runs)]
+    groups = group_by_seed(runs)
+    folder = make_folder(args.save_path)
+    save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
+                folder / "curves", args.formats)
+
+    untested = [str(run.folder) for run in runs if not run.report]
+    if untested:
+        warn(f"{some(untested, 'run')} not tested: python Test.py --weights_path {untested[0]}/best.pth")
+    reports = [run.report for run in runs if run.report]
+    if reports:
+        if len({(report["images"], *report["per_label"]) for report in reports}) > 1:
+            warn("the runs were tested on different images or labels; their figures cannot be compared")
+        columns = {name: title for report in reports for name, title in columns_of(report).items()}
+        print(write_tables(folder, table(groups), columns))
+    print(f"written: {folder}")
+    return groups
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,89 @@
+"""Which labels are seen together, and which are taken for which: matrices of percents with numbers in their cells."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from .style import name_text, names_text, new_figure
+
+
+def draw_confusion(counts: np.ndarray, names: list[str]):
+    """Single label: counts (C, C), true class by row and predicted class by column, in percent of the row, so that
+    frequent classes do not hide rare ones."""
+    totals = counts.sum(1)
+    rows = [f"{name_text(name)} ({total})" for name, total in zip(names, totals)]
+    side = min(3 + 0.27 * len(names), 40)
+    figure = new_figure(side, side)
+    axes = figure.add_subplot()
+    draw_percent(axes, 100 * counts / totals[:, None].clip(1), rows, names)
+    axes.set(xlabel="predicted class", ylabel="true class (images)", title="percent of the true class's images")
+    return figure
+
+
+def write_confusion(file: Path, counts: np.ndarray, names: list[str]) -> None:
+    """Write the counts as a csv table."""
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["true\\predicted", *names],
+                                      *([name, *row] for name, row in zip(names, counts.tolist()))])
+
+
+def percent_of_row_label(together: np.ndarray) -> np.ndarray:
+    """(C, C) images that have both labels -> percent of those with the row's; 0 for a label that no image has."""
+    return 100 * together / np.diag(together)[:, None].clip(1)
+
+
+def mistakes(decided: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C, C) percent: of the images in which the row's label was missed, those in which the column's was predicted
+    and is absent."""
+    missed, false = (labels == 1) & ~decided, (labels == 0) & decided
+    return 100 * (missed.T.astype(float) @ false) / missed.sum(0)[:, None].clip(1)
+
+
+def draw_co_occurrence(decided: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
+    """Which labels are seen together: in truth, and as each checkpoint predicts them.
+
+    Args:
+        decided: title -> (N, C) of bool, the predicted labels.
+        labels: (N, C) of 0 and 1.
+        names: of the C labels.
+    """
+    sets = {"true": labels, **decided}
+    matrices = {title: percent_of_row_label(own.T.astype(float) @ own) for title, own in sets.items()}
+    return _side_by_side(matrices, [name_text(name) for name in names], names,
+                         "% of the images with the row's label that have the column's too")
+
+
+def draw_mistakes(decided: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
+    """What is predicted in place of a missed label; a row says how often its label was missed. Args as
+    `draw_co_occurrence`."""
+    missed = {title: ((labels == 1) & ~own).sum(0) for title, own in decided.items()}
+    rows = [f"{name_text(name)} ({'|'.join(str(count[row]) for count in missed.values())})"
+            for row, name in enumerate(names)]
+    return _side_by_side({title: mistakes(own, labels) for title, own in decided.items()}, rows, names,
+                         "% of the images in which the row's label was missed (how many) with a false prediction of "
+                         "the column's")
+
+
+def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], title: str):
+    side = min(2 + 0.22 * len(columns), 30)
+    across = min(2, len(matrices))
+    down = -(-len(matrices) // across)
+    figure = new_figure(1.3 + across * side, 0.6 + down * (side + 1.2))
+    for place, (name, percent) in enumerate(matrices.items(), start=1):
+        axes = figure.add_subplot(down, across, place)
+        draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)
+        axes.set_title(name_text(name, 36), fontsize=9)
+    figure.supxlabel(names_text([title], 24 + 40 * across), fontsize=9)
+    return figure
+
+
+def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str]) -> None:
+    """Draw a (C, C) matrix of percents as colours and numbers, with the names of its rows and columns."""
+    size = min(8, 1100 / len(rows))
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(len(columns)), [name_text(name) for name in columns], rotation=90, fontsize=size)
+    axes.set_yticks(range(len(rows)), rows, fontsize=size)
+    for row, column in np.argwhere(percent > 0.5):
+        axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
+                  color="white" if percent[row, column] > 50 else "black")

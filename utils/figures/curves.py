@@ -1,0 +1,68 @@
+"""Curves over the epochs: of one run (curves.png), and of several in one figure."""
+
+import csv
+from pathlib import Path
+
+from .style import WIDTH, line_style, name_text, new_figure
+
+_VALIDATION = {"val_accuracy": "accuracy", "val_mAP": "mAP", "val_OF1": "micro F1", "val_CF1": "CF1"}
+
+
+def read_log(log: Path) -> dict[str, list[float]]:
+    """The columns of log.csv, which `append_log` wrote."""
+    with open(log, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+
+
+def draw_curves(log: Path):
+    """Of one run: the loss and its parts, the learning rate, the validation figures."""
+    columns = read_log(log)
+    losses = {name: name.removeprefix("train_") for name in columns
+              if name.startswith("train_") and name != "train_images_per_second"}
+    if len(losses) == 2:  # a loss of one part, which it equals
+        losses.popitem()
+    figure = new_figure(12, 3.5)
+    for axes, (title, lines) in zip(figure.subplots(1, 3), {
+            "training loss": losses, "validation (%)": _VALIDATION, "learning rate": {"lr": "lr"}}.items()):
+        for index, name in enumerate(filter(columns.get, lines)):
+            _draw_line(axes, columns, name, lines[name], index, 100 if lines is _VALIDATION else 1)
+        axes.set(title=title, xlabel="epoch", yscale="log" if title == "learning rate" else "linear")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def draw_comparison(logs: dict[str, list[Path]]):
+    """Of several runs: validation mAP, the figure that selects the epoch, and the training loss as a share of the first
+    epoch's, for the losses have different units. Runs under one title, which differ by seed, look alike.
+
+    Args:
+        logs: title -> the log.csv of its runs.
+    """
+    figure = new_figure(WIDTH * 1.4, 3.6)
+    columns = {title: [read_log(log) for log in paths] for title, paths in logs.items()}
+    single = all("val_accuracy" in run for runs in columns.values() for run in runs)
+    selects = "val_accuracy" if single else "val_OF1"
+    panels = {"val_mAP": "validation mAP (%)", selects: f"validation {_VALIDATION[selects]} (%)",
+              "train_loss": "training loss / that of the first epoch"}
+    for axes, (name, title) in zip(figure.subplots(1, 3), panels.items()):
+        for index, (run_title, runs) in enumerate(columns.items()):
+            for run in runs:
+                scale = 1 / run[name][0] if name == "train_loss" else 100
+                _draw_line(axes, run, name, name_text(run_title, 40), index, scale)
+        axes.set_title(title, fontsize=9)
+        axes.set(xlabel="epoch", yscale="log" if name == "train_loss" else "linear")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    once = dict(zip(labels, handles))
+    figure.legend(once.values(), once, loc="outside lower center", ncols=min(4, len(once)), frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_line(axes, columns: dict[str, list[float]], name: str, label: str, index: int, scale: float) -> None:
+    epochs = columns["epoch"]
+    axes.plot(epochs, [scale * value for value in columns[name]], label=label, markersize=4,
+              markevery=max(1, len(epochs) // 8), **line_style(index))

@@ -1,0 +1,58 @@
+"""Grad-CAM over the picture: where each checkpoint finds its evidence for a label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..results import Results
+from .predictions import OUTCOMES, outcome_color
+from .style import name_text, names_text, new_figure, show_picture
+
+
+def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Sequence[int], results: Results):
+    """A row per label and a column per checkpoint: the map, scaled to its own maximum, over the picture in gray.
+
+    Args:
+        maps: checkpoint's title -> (len(shown), H, W).
+        shown: the labels (their columns) in the rows.
+        results: of this one image.
+    """
+    side, columns = 1.45, 1 + len(maps)
+    figure = new_figure(1.2 + 1.15 * side * columns, 0.7 + (side + 0.2) * len(shown))
+    grid = figure.add_gridspec(len(shown), columns)
+    left = figure.add_subplot(grid[0, 0])
+    show_picture(left, picture)
+    left.set_title(name_text(results.images[0].name, 24), fontsize=8)
+    if results.labels is not None:
+        left.set_xlabel(names_text(results.names_of(0) or ["(no label)"], 24, 8), fontsize=8)
+    for column, (checkpoint, own) in enumerate(maps.items(), start=1):
+        for row, label in enumerate(shown):
+            axes = figure.add_subplot(grid[row, column])
+            show_picture(axes, picture.convert("L").convert("RGB"))
+            heat = _draw_heat(axes, own[row])
+            predicted = bool(results.decided[checkpoint][0, label])
+            truth = predicted if results.labels is None else bool(results.labels[0, label])
+            mark = OUTCOMES[truth, predicted][0]
+            axes.set_xlabel(f"{results.scores[checkpoint][0, label]:.2f} {mark}", fontsize=7.5, labelpad=2,
+                            color=outcome_color(truth, predicted), fontweight="bold" if mark else "normal")
+            if row == 0:
+                axes.set_title(name_text(checkpoint, 24), fontsize=8.5, fontweight="bold")
+            if column == 1:
+                axes.set_ylabel(name_text(results.names[label], 20), fontsize=8)
+    bar = figure.colorbar(heat, ax=figure.axes, shrink=min(1, 3 / len(shown)), aspect=30, pad=0.01)
+    bar.set_label("share of the map's maximum; line: half", fontsize=7.5)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _draw_heat(axes, heat: np.ndarray):
+    top = heat.max()
+    share = heat / top if top > 0 else heat
+    drawn = axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.5 * share, extent=(0, 1, 0, 1),
+                        aspect="auto")
+    if top > 0:
+        axes.contour(np.flipud(share), [0.5], colors="white", linewidths=0.9, extent=(0, 1, 0, 1))
+    else:  # no position speaks for the label
+        axes.text(0.5, 0.5, "all zero", ha="center", va="center", fontsize=8, bbox={"color": "white", "alpha": 0.8})
+    return drawn

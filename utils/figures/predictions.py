@@ -1,0 +1,78 @@
+"""Predicted results: pictures, and beside each the labels that every checkpoint ranks highest."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from ..results import Results
+from .style import BLUE, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture
+
+TOP = 7  # labels shown, as in the paper's figure
+PER_FIGURE = 4  # images
+
+# (present, predicted) -> mark, how the bar looks, and the legend's words. Marks and hatches do not depend on colour.
+OUTCOMES = {
+    (True, True): ("", {"color": "0.35"}, "present, predicted"),
+    (False, True): ("FP", {"facecolor": "white", "edgecolor": BLUE, "hatch": "/////"}, "false positive (FP)"),
+    (True, False): ("FN", {"facecolor": "white", "edgecolor": RED, "hatch": "xxxxx"}, "false negative (FN)"),
+    (False, False): ("", {"color": "0.75"}, "absent, not predicted"),
+}
+
+
+def outcome_color(present: bool, predicted: bool) -> str:
+    """Of text about a label: blue for a false positive, red for a false negative."""
+    return {(False, True): BLUE, (True, False): RED}.get((bool(present), bool(predicted)), "black")
+
+
+def draw_predictions(pictures: list[Image.Image], results: Results, reach: float) -> Iterator:
+    """Figures of up to PER_FIGURE images each: the picture and its true labels, and for each checkpoint a panel with
+    the TOP labels in the order of their scores.
+
+    Args:
+        pictures: of the images in `results`.
+        reach: the buffer interval is 0.5 - reach ... 0.5 + reach.
+    """
+    known, columns = results.labels is not None, 1 + len(results.scores)
+    for first in range(0, len(pictures), PER_FIGURE):
+        page = range(first, min(first + PER_FIGURE, len(pictures)))
+        figure = new_figure(max(WIDTH, 2.4 * columns), 0.4 + 2.25 * len(page))
+        panels = figure.subplots(len(page), columns, squeeze=False, width_ratios=[0.8] + [1] * (columns - 1))
+        for (left, *rest), image in zip(panels, page):
+            show_picture(left, pictures[image])
+            left.set_title(name_text(results.images[image].name, 28), fontsize=8)
+            if known:
+                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 30, 3), fontsize=8)
+            for axes, title in zip(rest, results.scores):
+                decided = results.decided[title][image]
+                present = results.labels[image] == 1 if known else decided
+                _draw_top(axes, results.scores[title][image], decided, present, results.names)
+                show_buffer(axes, reach)
+                if image == first:
+                    axes.set_title(name_text(title, 28), fontsize=9, fontweight="bold")
+        shown = OUTCOMES.values() if known else []
+        handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for _, look, _ in shown]
+        handles.append(figure.axes[-1].axvspan(0, 0, color="0.88"))
+        figure.legend(handles, [*(words for *_, words in shown), "buffer interval"], loc="outside lower center",
+                      ncols=len(handles), frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
+        yield figure
+
+
+def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray, names: list[str]) -> None:
+    order = np.argsort(-scores, kind="stable")
+    top, below = order[:TOP], order[TOP:]
+    for row, label in enumerate(top):
+        mark, look, _ = OUTCOMES[bool(present[label]), bool(decided[label])]
+        axes.barh(row, scores[label], height=0.72, linewidth=0.8, **look)
+        axes.text(scores[label] + 0.03, row, f"{scores[label]:.2f} {mark}", va="center", fontsize=7,
+                  color=outcome_color(present[label], decided[label]), fontweight="bold" if mark else "normal")
+    axes.set_yticks(range(len(top)), [name_text(names[label], 18) for label in top], fontsize=7.5)
+    for text, label in zip(axes.get_yticklabels(), top):
+        text.set_color(outcome_color(present[label], decided[label]))
+    axes.set(xlim=(0, 1.3), ylim=(TOP - 0.5, -0.6))
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    missed = [f"{names[label]} {scores[label]:.2f}" for label in below if present[label] and not decided[label]]
+    if missed:
+        axes.set_xlabel("FN below: " + names_text(missed, 28, 2), fontsize=7, color=RED, fontweight="bold")
