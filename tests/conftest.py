@@ -59,15 +59,20 @@ def scenes(tmp_path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture
-def ucm(tmp_path) -> Path:
-    """A data root with UCM_Multilabel as its distributor ships it (tabs, CRLF, .tif): 24 train and 6 test images."""
-    root = tmp_path / "data" / "UCM_Multilabel"
+def write_ucm(data_root: Path) -> Path:
+    """UCM_Multilabel as its distributor ships it (tabs, CRLF, .tif): 24 train and 6 test images."""
+    root = data_root / "UCM_Multilabel"
     keys = [f"{scene}{number:02d}" for scene in ("airplane", "river", "forest") for number in [*range(8), 80, 99]]
     for seed, key in enumerate(keys):
         write_image(root / "UCMerced_LandUse" / "Images" / key[:-2] / f"{key}.tif", seed)
     write_table(root / "multilabels" / "LandUse_Multilabeled.txt", keys, random_labels(len(keys)), "\t", "\r\n")
-    return root.parent
+    return data_root
+
+
+@pytest.fixture
+def ucm(tmp_path) -> Path:
+    """A data root with UCM_Multilabel."""
+    return write_ucm(tmp_path / "data")
 
 
 @pytest.fixture

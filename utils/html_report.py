@@ -53,11 +53,10 @@ def write_html_report(file: Path, heading: str, reports: dict[str, dict[str, Any
 
 
 def _overall(reports: dict[str, dict[str, Any]]) -> str:
-    first = next(iter(reports.values()))
     columns = [{**report.get("single_label", {}), **report["metrics"]} for report in reports.values()]
     rows = [["epoch", *(str(report["epoch"] or "-") for report in reports.values())]]
     for name in columns[0]:
-        title = TITLES[name] + " (arg max)" * (name in first.get("single_label", ()))
+        title = TITLES[name] + " (arg max)" * name.startswith("argmax_")
         rows.append([title, *(f"{column[name]:.2f}" if name == "coverage" else percent(column[name])
                               for column in columns)])
     head = "".join(f"<th>{escape(title)}</th>" for title in ("", *reports))

@@ -1,11 +1,12 @@
 """Which labels are seen together, and which are taken for which: matrices of percents with numbers in their cells."""
 
 import csv
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
-from .style import name_text, names_text, new_figure
+from .style import name_text, new_figure
 
 
 def draw_confusion(counts: np.ndarray, names: list[str]):
@@ -66,15 +67,15 @@ def draw_mistakes(decided: dict[str, np.ndarray], labels: np.ndarray, names: lis
 
 
 def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], title: str):
-    side = min(2 + 0.22 * len(columns), 30)
+    side, text = min(2 + 0.22 * len(columns), 30), 0.07 * max(len(row) for row in rows)
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
-    figure = new_figure(1.3 + across * side, 0.6 + down * (side + 1.2))
+    figure = new_figure(text + across * side, 0.4 + down * (side + text + 0.4))
     for place, (name, percent) in enumerate(matrices.items(), start=1):
         axes = figure.add_subplot(down, across, place)
         draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)
         axes.set_title(name_text(name, 36), fontsize=9)
-    figure.supxlabel(names_text([title], 24 + 40 * across), fontsize=9)
+    figure.supxlabel("\n".join(textwrap.wrap(title, 24 + 40 * across)), fontsize=9)
     return figure
 
 

@@ -42,7 +42,7 @@ def draw_predictions(pictures: list[Image.Image], results: Results, reach: float
             show_picture(left, pictures[image])
             left.set_title(name_text(results.images[image].name, 28), fontsize=8)
             if known:
-                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 30, 3), fontsize=8)
+                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 24, 4), fontsize=7.5)
             for axes, title in zip(rest, results.scores):
                 decided = results.decided[title][image]
                 present = results.labels[image] == 1 if known else decided
@@ -75,4 +75,4 @@ def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray
     axes.spines[["top", "right"]].set_visible(False)
     missed = [f"{names[label]} {scores[label]:.2f}" for label in below if present[label] and not decided[label]]
     if missed:
-        axes.set_xlabel("FN below: " + names_text(missed, 28, 2), fontsize=7, color=RED, fontweight="bold")
+        axes.set_xlabel(names_text(missed, 30, 2, "FN below: "), fontsize=7, color=RED, fontweight="bold")

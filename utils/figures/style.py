@@ -47,9 +47,9 @@ def name_text(name: str, width: int = 24) -> str:
     return name.replace("$", r"\$")
 
 
-def names_text(names: Iterable[str], width: int, lines: int = 4) -> str:
+def names_text(names: Iterable[str], width: int, lines: int = 4, before: str = "") -> str:
     """Names with commas between them, broken into lines of `width` characters; of too many, the first lines."""
-    text = textwrap.wrap(", ".join(name.replace("$", r"\$") for name in names), width)
+    text = textwrap.wrap(before + ", ".join(name_text(name, width - 2) for name in names), width)
     return "\n".join([*text[:lines - 1], f"{text[lines - 1]} …"] if len(text) > lines else text)
 
 

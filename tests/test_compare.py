@@ -1,0 +1,116 @@
+"""python -m utils.compare: groups by seed, means and deviations, tables, curves."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from test_command_line import fails
+from utils.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
+from utils.figures.curves import draw_comparison
+
+FIGURES = dict.fromkeys(COLUMNS, 0.5)
+
+
+def write_run(folder: Path, map_: float | None, epochs: int = 3, single_label: bool = False, **options) -> Path:
+    """A run as Train.py and Test.py leave it; map_: the mAP of its test, None for a run that was not tested."""
+    (folder / "test_best").mkdir(parents=True)
+    args = {"loss": "r4c", "lr": 1e-4, "seed": 1, "max_epoch": epochs, "work_dir": str(folder.parent), **options}
+    (folder / "args.json").write_text(json.dumps({"args": args}))
+    names = ["epoch", "lr", "train_loss", "val_mAP", "val_OF1", *["val_accuracy"] * single_label]
+    rows = [[epoch, 1e-4, 8 / epoch, 0.1 * epoch, 0.2 * epoch, *[0.3 * epoch] * single_label]
+            for epoch in range(1, epochs + 1)]
+    with open(folder / "log.csv", "w", newline="") as file:
+        csv.writer(file).writerows([names, *rows])
+    if map_ is not None:
+        report = {"images": 6, "per_label": {"a": {}, "b": {}}, "metrics": {**FIGURES, "mAP": map_}}
+        if single_label:
+            report["single_label"] = {**dict.fromkeys(SINGLE_LABEL_COLUMNS, 0.25), "top5": None}
+        (folder / "test_best" / "metrics.json").write_text(json.dumps(report))
+    return folder
+
+
+def compare(tmp_path: Path, *runs: Path) -> dict:
+    return main([*map(str, runs), "--save_path", str(tmp_path / "out"), "--formats", "png", "pdf", "svg"])
+
+
+def test_seeds_share_a_row_with_mean_and_deviation(tmp_path, capsys):
+    runs = [write_run(tmp_path / "a", 0.70), write_run(tmp_path / "b", 0.80, seed=2, work_dir="elsewhere"),
+            write_run(tmp_path / "c", 0.60, loss="bce"), write_run(tmp_path / "d", 0.60, lr=1e-3)]
+    groups = compare(tmp_path, *runs, runs[0])  # a run named twice counts once
+    assert {title: [run.folder for run in group] for title, group in groups.items()} == {
+        "R4C, lr 0.0001": runs[:2], "BCE": [runs[2]], "R4C, lr 0.001": [runs[3]]}
+    with open(tmp_path / "out" / "test.csv", newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    first = rows["R4C, lr 0.0001"]
+    assert float(first["mAP"]) == pytest.approx(0.75)
+    assert float(first["mAP_sd"]) == pytest.approx(np.std([0.7, 0.8], ddof=1))
+    assert first["runs"] == "2" and rows["BCE"]["mAP_sd"] == "" and float(rows["BCE"]["OF1"]) == 0.5
+    markdown = (tmp_path / "out" / "test.md").read_text()
+    assert "| R4C, lr 0.0001 | 2 | 75.00 ± 7.07 | 50.00 ± 0.00 |" in markdown and "| BCE | 1 | 60.00 |" in markdown
+    assert markdown in capsys.readouterr().out
+    latex = (tmp_path / "out" / "test.tex").read_text().splitlines()
+    assert latex[0] == r"\begin{tabular}{lrrrrrrr}" and latex[-1] == r"\end{tabular}"
+    assert latex[2].startswith("run & runs & mAP & micro F1 &") and latex[2].endswith(r" \\")
+    assert latex[4].startswith(r"R4C, lr 0.0001 & 2 & 75.00 $\pm$ 7.07 & 50.00 $\pm$ 0.00")
+    assert {path.name for path in (tmp_path / "out").glob("curves.*")} == {"curves.png", "curves.pdf", "curves.svg"}
+
+
+def test_latex_and_markdown_of_odd_names(tmp_path):
+    compare(tmp_path, write_run(tmp_path / "a", 0.5, pretrained_path=r"50%_of|my\w{1}.pth"),
+            write_run(tmp_path / "b", 0.5))
+    latex = (tmp_path / "out" / "test.tex").read_text()
+    assert r"pretrained\_path 50\%\_of|my\textbackslash w\{1\}.pth" in latex
+    rows = (tmp_path / "out" / "test.md").read_text().splitlines()
+    assert {row.count("|") for row in rows} == {9}
+
+
+def test_curves_are_those_of_the_logs(tmp_path):
+    logs = {"one": [write_run(tmp_path / "a", None) / "log.csv", write_run(tmp_path / "b", None, epochs=2) / "log.csv"],
+            "two": [write_run(tmp_path / "c", None) / "log.csv"]}
+    figure = draw_comparison(logs)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "validation mAP (%)", "validation micro F1 (%)", "training loss / that of the first epoch"]
+    for axes, values in zip(figure.axes, ([10, 20, 30], [20, 40, 60], [1, 1 / 2, 1 / 3])):
+        for line, epochs in zip(axes.lines, (3, 2, 3)):
+            assert list(line.get_xdata()) == list(range(1, epochs + 1))
+            assert list(line.get_ydata()) == pytest.approx(values[:epochs])
+        seeds, other = axes.lines[:2], axes.lines[2]
+        assert seeds[0].get_color() == seeds[1].get_color() != other.get_color()
+        assert seeds[0].get_linestyle() != other.get_linestyle() and seeds[0].get_marker() != other.get_marker()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_single_label_runs_have_their_figures(tmp_path):
+    compare(tmp_path, write_run(tmp_path / "a", 0.5, single_label=True),
+            write_run(tmp_path / "b", 0.5, single_label=True, seed=2))
+    markdown = (tmp_path / "out" / "test.md").read_text()
+    assert "| run | runs | accuracy | average accuracy | kappa |" in markdown and "| 25.00 ± 0.00 |" in markdown
+    assert "| - |" in markdown  # top-5 of few classes
+    assert "validation accuracy (%)" in [axes.get_title() for axes in draw_comparison(
+        {"a": [tmp_path / "a" / "log.csv"]}).axes]
+
+
+def test_what_cannot_be_compared(tmp_path, capsys):
+    untested = write_run(tmp_path / "a", None)
+    compare(tmp_path, untested)
+    assert f"not tested: python Test.py --weights_path {untested}/best.pth" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "test.md").exists()
+    compare(tmp_path, untested, write_run(tmp_path / "b", 0.5, loss="bce"))
+    assert "| R4C | 0 | - |" in capsys.readouterr().out
+    other = write_run(tmp_path / "c", 0.5, loss="focal")
+    report = json.loads((other / "test_best" / "metrics.json").read_text())
+    (other / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
+    compare(tmp_path, tmp_path / "b", other)
+    assert "different images or labels" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "started", None, epochs=0)
+    (tmp_path / "file").write_text("")
+    for argv, sentence in (([tmp_path / "nowhere"], "nowhere is no folder of a run"),
+                           ([tmp_path / "empty"], "empty is no folder of a run"),
+                           ([tmp_path / "started"], "has no finished epoch"),
+                           ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
+                           ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
+        assert sentence in fails(capsys, lambda argv=argv: main(list(map(str, argv))))

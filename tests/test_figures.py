@@ -1,0 +1,337 @@
+"""What the figures show: labels, order, colours, marks and numbers, and that no text covers another."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import same_color
+from matplotlib.text import Text
+from PIL import Image
+from sklearn.metrics import average_precision_score, f1_score
+
+from utils.errors import InputError
+from utils.figures import score_figures
+from utils.figures.confusion import draw_confusion, mistakes, percent_of_row_label
+from utils.figures.gradcam import draw_gradcam
+from utils.figures.histogram import draw_histogram
+from utils.figures.precision_recall import draw_precision_recall
+from utils.figures.predictions import PER_FIGURE, TOP, draw_predictions
+from utils.figures.reliability import draw_reliability
+from utils.figures.style import BLUE, RED, name_text, names_text, new_figure, save_figure
+from utils.figures.threshold import draw_thresholds
+from utils.metrics import expected_calibration_error, f1_over_thresholds, image_ranking_losses
+from utils.pick import pick_images, rank_images
+from utils.results import Results
+
+NAMES = [f"label {letter}" for letter in "abcdefghi"]
+LONG_NAMES = [f"a rather long label of the kind {number}, industrial" for number in range(45)]
+
+
+def example(images: int = 9, names: list[str] = NAMES, seed: int = 0, single_label: bool = False) -> Results:
+    """Two checkpoints, of which the second is worse; the last label has no positives."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((images, len(names))) < 0.3).astype(np.uint8)
+    labels[:, -1] = 0
+    if single_label:
+        labels = np.eye(len(names), dtype=np.uint8)[rng.integers(0, len(names) - 1, images)]
+    results = Results([Path(f"folder/image {index}.png") for index in range(images)], names, labels, single_label)
+    for title, noise in (("R4C", 1.0), ("BCE", 2.0)):
+        results.add(title, 1 / (1 + np.exp(-(2 * labels - 1) * 1.5 - noise * rng.standard_normal(labels.shape))))
+    return results
+
+
+def pictures(number: int, size: tuple[int, int] = (40, 30)) -> list[Image.Image]:
+    return [Image.new("RGB", size, (20 * index, 100, 50)) for index in range(number)]
+
+
+def shown_texts(figure) -> list[Text]:
+    """The texts that are drawn; a tick beyond the axis has one that is not."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", lambda text, renderer: drawn.append(text))
+        FigureCanvasAgg(figure).draw()
+    return [text for text in drawn if text.get_visible() and text.get_text().strip()]
+
+
+def check_texts(figure) -> None:
+    """No text covers another one or leaves the figure."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
+    for text, box in boxes:
+        outside = max(-box.x0, -box.y0, box.x1 - figure.bbox.x1, box.y1 - figure.bbox.y1)
+        assert outside < 1.5, (text, outside)  # pixels
+    corners = np.array([box.extents for _, box in boxes])
+    for place, (text, box) in enumerate(boxes):
+        lows, highs = np.maximum(corners[:, :2], box.min), np.minimum(corners[:, 2:], box.max)
+        covered = (highs - lows).min(1)
+        covered[place] = 0
+        assert covered.max() < 1.5, (text, boxes[covered.argmax()], covered.max())
+
+
+def test_predictions_show_the_top_labels_in_order_with_their_outcome():
+    results = example()
+    figure, *_ = draw_predictions(pictures(9), results, reach=0.1)
+    marks = {"FP": 0, "FN": 0}
+    for image in range(PER_FIGURE):
+        left, *panels = figure.axes[3 * image:3 * image + 3]
+        assert left.get_title() == f"image {image}.png"
+        present = [name for name, label in zip(NAMES, results.labels[image]) if label]
+        assert left.get_xlabel().replace("\n", " ") == ", ".join(present)
+        for axes, title in zip(panels, ("R4C", "BCE")):
+            assert axes.get_title() == (title if image == 0 else "")
+            scores, labels = results.scores[title][image], results.labels[image]
+            order = np.argsort(-scores)
+            assert [tick.get_text() for tick in axes.get_yticklabels()] == [NAMES[label] for label in order[:TOP]]
+            bars = [container[0] for container in axes.containers][:TOP]
+            assert [bar.get_width() for bar in bars] == pytest.approx(sorted(scores)[::-1][:TOP])
+            assert [bar.get_y() for bar in bars] == sorted(bar.get_y() for bar in bars) and axes.yaxis_inverted()
+            for bar, text, tick, label in zip(bars, axes.texts, axes.get_yticklabels(), order):
+                kind = {(0, True): "FP", (1, False): "FN"}.get((labels[label], scores[label] > 0.5), "")
+                color = {"FP": BLUE, "FN": RED, "": "black"}[kind]
+                assert text.get_text().split() == [f"{scores[label]:.2f}", *kind.split()]
+                assert same_color(text.get_color(), color) and same_color(tick.get_color(), color)
+                assert bool(bar.get_hatch()) == bool(kind) and (not kind or same_color(bar.get_edgecolor(), color))
+                marks[kind or "FP"] += bool(kind)
+            missed = [f"{NAMES[label]} {scores[label]:.2f}" for label in order[TOP:] if labels[label]]
+            assert axes.get_xlabel().replace("\n", " ") == ("FN below: " + ", ".join(missed) if missed else "")
+            spans = [patch.get_extents() for patch in axes.patches if patch.get_zorder() == 0 and patch.get_width() > 0]
+            ends = axes.transData.inverted().transform(spans[0])[:, 0]
+            assert ends == pytest.approx([0.4, 0.6])
+    assert all(marks.values())  # both kinds of mistakes were there to be checked
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "present, predicted", "false positive (FP)", "false negative (FN)", "absent, not predicted", "buffer interval"]
+
+
+def test_predictions_of_a_single_label_go_by_the_highest_score():
+    results = example(single_label=True)
+    figure, *_ = draw_predictions(pictures(9), results, reach=0.1)
+    for image in range(PER_FIGURE):
+        scores, axes = results.scores["R4C"][image], figure.axes[3 * image + 1]
+        right = results.labels[image].argmax() == scores.argmax()
+        assert ("FP" in axes.texts[0].get_text()) != right
+        assert sum("FP" in text.get_text() for text in axes.texts) == (not right)
+
+
+def test_predictions_without_known_labels_have_no_mistakes():
+    results = example(images=2)
+    results = Results(results.images, NAMES, None, False, results.scores, results.decided)
+    figure, = draw_predictions(pictures(2), results, reach=0.1)
+    assert not any("FP" in text.get_text() or "FN" in text.get_text() for text in shown_texts(figure))
+    assert figure.axes[0].get_xlabel() == "" and len(figure.legends[0].get_texts()) == 1
+
+
+@pytest.mark.parametrize("size", [(40, 30), (2000, 20), (10, 900)])
+@pytest.mark.parametrize("names", [NAMES, LONG_NAMES], ids=["9", "45 long"])
+def test_texts_of_predictions_and_maps_do_not_overlap(names, size):
+    results = example(images=5, names=names)
+    pages = list(draw_predictions(pictures(5, size), results, reach=0.1))
+    assert len(pages) == 2 and len(pages[1].axes) == 3
+    for figure in pages:
+        check_texts(figure)
+        shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::3]]
+        assert all(min(shape) > 0.02 for shape in shapes)  # a very long picture does not vanish
+    maps = {title: np.random.default_rng(0).random((7, 32, 32)) for title in results.scores}
+    check_texts(draw_gradcam(pictures(1, size)[0], maps, range(7), results.of([0])))
+
+
+def test_gradcam_figure_has_labels_by_row_and_checkpoints_by_column():
+    results = example(images=1)
+    shown = [3, 0, 8]
+    maps = {"R4C": np.random.default_rng(0).random((3, 32, 32)), "BCE": np.zeros((3, 32, 32))}
+    figure = draw_gradcam(pictures(1)[0], maps, shown, results)
+    left, *cells, bar = figure.axes
+    assert left.get_title() == "image 0.png"
+    for column, title in enumerate(("R4C", "BCE")):
+        for row, label in enumerate(shown):
+            axes, score = cells[3 * column + row], results.scores[title][0, label]
+            kind = {(0, True): " FP", (1, False): " FN"}.get((results.labels[0, label], score > 0.5), " ")
+            assert axes.get_xlabel() == f"{score:.2f}{kind}"
+            assert axes.get_ylabel() == ("" if column else NAMES[label])
+            assert axes.get_title() == ("" if row else title)
+            heat = axes.images[1].get_array()
+            if title == "R4C":
+                np.testing.assert_allclose(heat, maps[title][row] / maps[title][row].max())
+                assert not axes.texts and axes.collections  # the line at half of the maximum
+            else:
+                assert heat.max() == 0 and [text.get_text() for text in axes.texts] == ["all zero"]
+
+
+def test_the_map_is_the_right_way_up():
+    results = example(images=1)
+    heat = np.zeros((1, 8, 8))
+    heat[0, 0, 0] = 1  # top left
+    figure = draw_gradcam(pictures(1)[0], {"R4C": heat}, [0], results)
+    axes = figure.axes[1]
+    assert axes.images[1].get_extent() == [0, 1, 0, 1] and axes.images[1].origin == "upper"
+    line = axes.collections[0].get_paths()[0].vertices
+    assert line[:, 0].max() < 0.5 and line[:, 1].min() > 0.5
+
+
+def test_histogram_has_shares_of_each_kind_and_the_buffer():
+    results = example(images=400)
+    figure = draw_histogram(results.scores, results.labels, reach=0.1)
+    for axes, (title, scores) in zip(figure.axes, results.scores.items()):
+        filled, line = [patch for patch in axes.patches if len(patch.get_path().vertices) > 10]
+        for patch, label in ((filled, 1), (line, 0)):
+            values = scores[results.labels == label]
+            counts, _ = np.histogram(values, np.linspace(0, 1, 41))
+            heights = patch.get_path().vertices[:, 1]
+            assert heights.max() == pytest.approx(100 * counts.max() / len(values))
+            inside = 100 * np.mean((values >= 0.4) & (values <= 0.6))
+            assert f"{inside:.1f} %" in axes.get_title().replace("\n", " ")
+        assert axes.get_title().startswith(title) and axes.get_yscale() == "log"
+    check_texts(figure)
+
+
+def test_expected_calibration_error_against_a_loop():
+    results = example(images=50)
+    scores, labels = results.scores["BCE"], results.labels
+    scores[0, :3] = 0, 1, 0.5
+    bins: dict[int, list[tuple[float, int]]] = {}
+    for score, label in zip(scores.ravel(), labels.ravel()):
+        bins.setdefault(min(int(score * 10), 9), []).append((score, label))
+    expected = sum(abs(sum(label - score for score, label in of_bin)) for of_bin in bins.values()) / scores.size
+    assert expected_calibration_error(scores, labels) == pytest.approx(expected) and expected > 0.01
+    assert expected_calibration_error(labels.astype(float), labels) == 0
+    figure = draw_reliability(results.scores, labels)
+    assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "no part of its loss\nmakes them probabilities" in figure.axes[0].get_title()
+    check_texts(figure)
+
+
+def test_precision_recall_panels():
+    results = example(images=60)
+    figure = draw_precision_recall(results.scores, results.labels, NAMES)
+    for column, (axes, name) in enumerate(zip(figure.axes, NAMES)):
+        present = results.labels[:, column]
+        if column == 8:
+            assert axes.get_title() == f"{name} (0)\nno positives" and len(axes.lines) == 1
+            continue
+        ap = [100 * average_precision_score(present, scores[:, column]) for scores in results.scores.values()]
+        assert axes.get_title() == f"{name} ({present.sum()})\nAP {ap[0]:.0f} | {ap[1]:.0f}"
+        for line, scores in zip(axes.lines[1:], results.scores.values()):
+            recall, precision = line.get_data()
+            above = scores[:, column] >= np.median(scores[:, column])  # one threshold, by hand
+            point = (above & (present == 1)).sum() / present.sum(), present[above].mean()
+            assert np.isclose(recall, point[0]).any() and np.isclose(precision[np.isclose(recall, point[0])],
+                                                                     point[1]).any()
+    check_texts(figure)
+
+
+def test_f1_over_thresholds_is_scikit_learns():
+    results = example(images=40)
+    scores, labels, thresholds = results.scores["R4C"], results.labels, np.array([0.1, 0.5, 0.77])
+    micro, macro = f1_over_thresholds(scores, labels, thresholds)
+    for index, threshold in enumerate(thresholds):
+        for value, average in ((micro, "micro"), (macro, "macro")):
+            expected = f1_score(labels, scores > threshold, average=average, zero_division=0)
+            assert value[index] == pytest.approx(expected)
+    figure = draw_thresholds(results.scores, labels, reach=0.1)
+    best = 100 * f1_over_thresholds(scores, labels, np.linspace(0.01, 0.99, 99))[0]
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == (
+        f"R4C: {100 * micro[1]:.1f} at 0.5, {best.max():.1f} at {0.01 * (best.argmax() + 1):.2f}")
+    check_texts(figure)
+
+
+def test_co_occurrence_and_mistakes_against_loops():
+    results = example(images=30)
+    labels, decided = results.labels, results.decided["BCE"]
+    both, wrong = percent_of_row_label(labels.T.astype(int) @ labels), mistakes(decided, labels)
+    for row in range(9):
+        for column in range(9):
+            of_row = [image for image in range(30) if labels[image, row]]
+            expected = [labels[image, column] for image in of_row]
+            assert both[row, column] == pytest.approx(100 * np.mean(expected) if of_row else 0)
+            missed = [image for image in of_row if not decided[image, row]]
+            false = [decided[image, column] and not labels[image, column] for image in missed]
+            assert wrong[row, column] == pytest.approx(100 * np.mean(false) if missed else 0)
+    assert wrong.any()
+
+
+@pytest.mark.parametrize("names, single_label", [(NAMES, False), (LONG_NAMES, False), (LONG_NAMES, True)])
+def test_all_score_figures(names, single_label, tmp_path):
+    results = example(images=90, names=names, single_label=single_label)
+    drawn = list(score_figures(results, reach=0.1))
+    stems = {"score_histogram", "reliability", "precision_recall", "thresholds"}
+    stems |= {"confusion_1", "confusion_2"} if single_label else {"co_occurrence", "mistakes"}
+    assert {shown.stem for shown in drawn} == stems and all(shown.title and shown.caption for shown in drawn)
+    for shown in drawn:
+        check_texts(shown.figure)
+
+
+def test_confusion_figure_is_in_percent_of_the_row():
+    figure = draw_confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    axes, = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["75", "25"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a (4)", "b (0)"]
+
+
+# Which images
+
+def test_ranking_losses_of_images_are_scikit_learns():
+    from sklearn.metrics import label_ranking_loss
+
+    results = example(images=20)
+    scores, labels = results.scores["BCE"].round(1), results.labels.copy()  # with ties
+    labels[0], labels[1] = 0, 1  # no pairs
+    losses = image_ranking_losses(scores, labels)
+    assert losses == pytest.approx([label_ranking_loss(labels[i:i + 1], scores[i:i + 1]) for i in range(20)])
+    assert losses.mean() == pytest.approx(label_ranking_loss(labels, scores))
+
+
+def test_picks():
+    results = example(images=20)
+    wrong = {title: (results.decided[title] != results.labels).sum(1) for title in results.scores}
+    losses = {title: image_ranking_losses(own, results.labels) for title, own in results.scores.items()}
+    losses, wrong = (-sum(own.values()) for own in (losses, wrong))
+    expected = sorted(range(20), key=lambda image: (losses[image], wrong[image]))
+    assert rank_images(results).tolist() == expected
+    assert pick_images([], 3, results) == pick_images(["worst"], 3, results) == expected[:3]
+    assert pick_images(["best"], 3, results) == expected[::-1][:3]
+    differ = (results.decided["R4C"] != results.decided["BCE"]).sum(1)
+    disagree = pick_images(["disagree"], 20, results)
+    assert differ[disagree].tolist() == sorted(differ, reverse=True) and differ[disagree[0]] > 0
+    assert pick_images(["random"], 5, results) == pick_images(["random"], 5, results) != [0, 1, 2, 3, 4]
+    assert pick_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11, 3][:2] + [3]
+
+
+def test_picks_that_cannot_be(capsys):
+    results = example(images=3)
+    assert len(pick_images(["worst"], 50, results)) == 3
+    assert "only 3 images to show, not 50" in capsys.readouterr().err
+    twins = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
+                    {"R4C": np.zeros((2, 9), bool)})
+    assert pick_images(["b/x"], 1, twins) == [1] and pick_images([], 1, twins) == [0]
+    for pick, of, sentence in ((["x"], twins, "names 2 images, a/x.png and b/x.png"),
+                               (["worst"], twins, "needs images"), (["disagree"], twins, "two checkpoints"),
+                               (["image 33"], results, "did you mean image"),
+                               (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
+        with pytest.raises(InputError, match=sentence):
+            pick_images(pick, 1, of)
+
+
+# Files
+
+def test_names_in_figures():
+    assert name_text("short") == "short" and name_text("costs $5") == r"costs \$5"
+    assert name_text("abcdefghijklmnopqrstuvwxyz", 10) == "abcde…wxyz"
+    assert names_text(["one", "two", "three"], 9) == "one, two,\nthree"
+    assert names_text(["word"] * 20, 10, 2).splitlines()[-1].endswith("…") and len(names_text(["w"] * 99, 9, 2)) < 25
+
+
+def test_files_are_the_same_each_time_and_have_no_type_3_fonts(tmp_path, capsys):
+    results = example(images=30)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        figure = draw_histogram(results.scores, results.labels, 0.1)
+        save_figure(figure, tmp_path / folder / "h.x", ["png", "pdf", "svg"])
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == ["h.x.pdf", "h.x.png", "h.x.svg"]
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    assert b"/Type3" not in (tmp_path / "a" / "h.x.pdf").read_bytes()
+    assert matplotlib.rcParams["pdf.fonttype"] == matplotlib.rcParamsDefault["pdf.fonttype"]
+    figure = new_figure(2, 2)
+    figure.text(0.5, 0.5, "\U0001f6e9 \u6d77")
+    save_figure(figure, tmp_path / "glyphs")
+    assert capsys.readouterr().err.count("warning: glyphs: Glyph") == 1

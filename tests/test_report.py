@@ -1,0 +1,224 @@
+"""Test.py's figures and report.html from trained checkpoints, one and several, and with input that cannot be used."""
+
+import csv
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import NAMES, write_image, write_ucm
+from test_command_line import evaluate, fails, train
+from utils.html_report import write_html_report
+from utils.report import evaluate as evaluate_scores
+from utils.results import Results
+
+ALL_FIGURES = {"training", "score_histogram", "reliability", "precision_recall", "thresholds", "co_occurrence",
+               "mistakes"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """"data", and a trained run of two losses; tests must not change them."""
+    root = tmp_path_factory.mktemp("runs")
+    data = write_ucm(root / "data")
+    return {"data": data} | {loss: train("--dataset", "UCM_Multilabel", "--data_root", data, "--loss", loss,
+                                         "--work-dir", root / loss, "--max_epoch", 1) for loss in ("r4c", "bce")}
+
+
+@pytest.fixture
+def both(runs) -> list:
+    return ["--weights_path", runs["r4c"] / "best.pth", runs["bce"] / "best.pth"]
+
+
+class Page(HTMLParser):
+    """Tables as lists of rows of cells, images and their texts, and the words of each card."""
+
+    VOID = {"meta", "link", "img"}
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.open, self.tables, self.images, self.cards, self.references, self.words = [], [], [], [], [], []
+        self.feed(file.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.references += [values[name] for name in ("src", "href") if name in values]
+        if tag == "img":
+            self.images.append(values["alt"])
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if values.get("class") == "card":
+            self.cards.append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+            if {"td", "th"} & set(self.open):
+                self.tables[-1][-1][-1] += data
+            elif self.cards:
+                self.cards[-1] += data.strip() + " "
+
+
+def read_scores(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    with open(folder / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows])
+                      for kind in ("score", "label"))
+    return scores, labels
+
+
+def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
+    evaluate(*both, "--save_path", tmp_path, "--report", 4, "--show_predictions", 2, "--show_gradcam", 3, "--pick",
+             "disagree", "--formats", "pdf")
+    drawn = {path.stem for path in tmp_path.glob("*.pdf")}
+    gradcam = {stem for stem in drawn if stem.startswith("gradcam_")}
+    assert drawn == ALL_FIGURES | {"predictions_1"} | gradcam and len(gradcam) == 3
+    assert all(f"figure:  {tmp_path / stem}.pdf" in capsys.readouterr().out for stem in list(drawn)[:1])
+    reports = {title: json.loads((tmp_path / title / "metrics.json").read_text()) for title in ("R4C", "BCE")}
+    page = Page(tmp_path / "report.html")
+    assert all(reference.startswith("data:") for reference in page.references)
+    overall, per_label = page.tables
+    assert overall[0] == ["", "R4C", "BCE"]
+    assert overall[2] == ["mAP", *(f"{100 * report['metrics']['mAP']:.2f}" for report in reports.values())]
+    assert [row[0] for row in per_label[1:]] == NAMES
+    assert per_label[0] == ["label", "positives", *(f"{title} {figure}" for title in reports
+                                                    for figure in ("AP", "P", "R", "F1"))]
+    assert per_label[2][5] == f"{100 * reports['R4C']['per_label'][NAMES[1]]['F1']:.2f}"
+    assert len(page.cards) == 4 and len(page.images) == len(drawn) + 4
+    scores, labels = zip(*(read_scores(tmp_path / title) for title in reports))
+    labels = labels[0]
+    losses = [np.mean([(own[i, labels[i] == 1][:, None] <= own[i, labels[i] == 0]).mean() for own in scores])
+              if 0 < labels[i].sum() < 4 else 0 for i in range(6)]
+    with open(tmp_path / "R4C" / "scores.csv", newline="") as file:
+        images = [Path(row["image"]).name for row in csv.DictReader(file)]
+    shown = [images.index(card.split()[0]) for card in page.cards]
+    assert [losses[image] for image in shown] == sorted(losses, reverse=True)[:4]
+    for card, image in zip(page.cards, shown):
+        for title, own in zip(("R4C", "BCE"), scores):
+            words = card.split(f"{title}:")[1].split("BCE:")[0]
+            for column, name in enumerate(NAMES):
+                is_fp = own[image, column] > 0.5 and not labels[image, column]
+                is_fn = own[image, column] <= 0.5 and labels[image, column]
+                assert (f"+ {name} {own[image, column]:.2f}" in words) == bool(is_fp)
+                assert (f"− {name} {own[image, column]:.2f}" in words) == bool(is_fn)
+
+
+def test_one_checkpoint_writes_beside_itself(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs["r4c"], run)
+    evaluate("--weights_path", run / "best.pth", "--show_scores", "--show_predictions", "--formats", "svg")
+    assert {path.stem for path in (run / "test_best").glob("*.svg")} == ALL_FIGURES - {"training"} | {"predictions_1"}
+    evaluate("--weights_path", run / "best.pth", "--report")
+    page = Page(run / "test_best" / "report.html")
+    assert len(page.cards) == 6 and (run / "test_best" / "training.png").exists()
+
+
+def test_several_checkpoints_keep_their_own_results_and_share_a_folder_of_figures(runs, both, tmp_path):
+    work_dir = tmp_path / "work"
+    evaluate(*both, "--work-dir", work_dir, "--show_predictions", 1)
+    assert {path.name for path in (work_dir / "comparison").iterdir()} == {"predictions_1.png", "predictions_1.pdf"}
+    assert all((runs[loss] / "test_best" / "metrics.json").is_file() for loss in ("r4c", "bce"))
+
+
+def test_columns_follow_the_labels_names(runs, tmp_path):
+    """A checkpoint whose labels are in another order says the same about each label."""
+    content = torch.load(runs["bce"] / "best.pth", weights_only=True)
+    order = [2, 0, 3, 1]
+    content["label_names"] = [content["label_names"][column] for column in order]
+    for name in ("fc.weight", "fc.bias"):
+        content["state_dict"][name] = content["state_dict"][name][order]
+    content["args"]["loss"] = "asl"
+    torch.save(content, tmp_path / "other.pth")
+    evaluate("--weights_path", runs["bce"] / "best.pth", tmp_path / "other.pth", "--save_path", tmp_path / "out",
+             "--show_gradcam", 1)
+    (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("BCE", "ASL"))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_array_equal(labels, same_labels)
+
+
+def test_pictures_without_labels(runs, both, tmp_path):
+    pictures = tmp_path / "pictures"
+    for index, size in enumerate([(64, 64), (20, 900), (900, 20)]):
+        write_image(pictures / f"{index}.png", index, size)
+    evaluate(*both, "--images", pictures, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "R4C", "BCE", *(f"{stem}.{kind}" for kind in ("png", "pdf") for stem in
+                        ("predictions_1", "gradcam_1_0", "gradcam_2_1", "gradcam_3_2"))}
+    with open(tmp_path / "out" / "BCE" / "predictions.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    with Image.open(tmp_path / "out" / "gradcam_2_1.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
+    content = torch.load(runs["bce"] / "best.pth", weights_only=True)
+    content["label_names"][-1] = "lake"
+    torch.save(content, tmp_path / "lake.pth")
+    error = fails(capsys, evaluate, *both, tmp_path / "lake.pth", "--show_predictions")
+    assert f"{runs['r4c'] / 'best.pth'}" in error and f"{tmp_path / 'lake.pth'}" in error
+    assert "only the first ['water'], only the second ['lake']" in error
+    content["label_names"][-1], content["single_label"] = "water", True
+    torch.save(content, tmp_path / "single.pth")
+    assert "(one label per image)" in fails(capsys, evaluate, *both, tmp_path / "single.pth")
+    (tmp_path / "file").write_text("")
+    out = ["--save_path", tmp_path / "out"]
+    for argv, sentence in ((["--save_path", tmp_path / "file"], "file cannot be made"),
+                           (["--show_predictions", 1, "--pick", "nowhere", *out], "--pick nowhere: no such image"),
+                           (["--images", runs["data"], "--report"], "need images with labels"),
+                           (["--images", runs["data"], "--show_scores"], "need images with labels"),
+                           (["--images", runs["data"], "--show_gradcam", 1, "--pick", "worst", *out], "needs images"),
+                           (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
+        assert sentence in fails(capsys, evaluate, *both, *argv)
+    one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--pick", "disagree", *out]
+    assert "needs two checkpoints" in fails(capsys, evaluate, *one)
+    evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
+    assert "only 6 images to show, not 100" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"predictions_1.svg", "predictions_2.svg"}
+
+
+def test_the_page_shows_names_as_they_are(tmp_path):
+    names = ["<b>sea & sand</b>", '"quoted" $5', "never there"]
+    labels = np.array([[1, 0, 0], [0, 1, 0]], np.uint8)
+    results = Results([tmp_path / "<i>1.png", tmp_path / "2.png"], names, labels, False)
+    results.add("R4C & co", np.array([[0.2, 0.9, 0.1], [0.3, 0.8, 0.7]]))
+    report = {"weights": "a<b>.pth", "epoch": None, "image_size": 64,
+              **evaluate_scores(results.scores["R4C & co"], labels, names)}
+    write_html_report(tmp_path / "report.html", "a < b", {"R4C & co": report}, [], results,
+                      lambda path: Image.new("RGB", (8, 8)))
+    page = Page(tmp_path / "report.html")
+    assert [row[0] for row in page.tables[1][1:]] == names and "R4C & co AP" in page.tables[1][0]
+    assert page.tables[1][3][2] == "-"  # the AP of a label without positives
+    assert any("left out of mAP: never there." in words for words in page.words)
+    assert "<i>1.png" in page.cards[0] and '+ "quoted" $5 0.90' in page.cards[0]
+    assert "− <b>sea & sand</b> 0.20" in page.cards[0] and "+ never there 0.70" in page.cards[1]
+
+
+def test_checkpoints_of_one_run_are_told_apart(runs, tmp_path):
+    run = runs["bce"]
+    evaluate("--weights_path", run / "best.pth", run / "last.pth", run / "best.pth", "--save_path", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"BCE_{run.name}_best", f"BCE_{run.name}_last"}
+
+
+def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path):
+    run = train("--dataset", "AID", "--data_root", scenes, "--loss", "ce", "--work-dir", tmp_path, "--max_epoch", 1)
+    evaluate("--weights_path", run / "best.pth", "--report", "--formats", "svg")
+    assert (run / "test_best" / "confusion_1.svg").is_file() and not (run / "test_best" / "mistakes.svg").exists()
+    page = Page(run / "test_best" / "report.html")
+    assert page.tables[0][2][0] == "overall accuracy (OA)"
+    assert {"macro F1", "macro F1 (arg max)"} < {row[0] for row in page.tables[0]}
+    assert len(page.tables[1]) == 5 and "Each class, in percent" in page.words
