@@ -36,7 +36,7 @@ from utils.figures.predictions import draw_predictions
 from utils.figures.style import FORMATS, png_of, save_figure
 from utils.gradcam import grad_cam
 from utils.html_report import write_html_report
-from utils.pick import pick_images, rank_images
+from utils.pick import check_pick, pick_images, rank_images
 from utils.report import evaluate, format_report, write_predictions, write_report
 from utils.results import Results
 from utils.run_log import check_outside, make_folder, run_titles
@@ -93,6 +93,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.images and (args.show_scores or args.report):
         parser.error("--show_scores and --report need images with labels, not --images")
+    if args.pick and not (args.show_predictions or args.show_gradcam):
+        parser.error("--pick is for --show_predictions and --show_gradcam")
     return args
 
 
@@ -318,6 +320,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     args = parse_arguments(argv)
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
+    check_pick(args.pick, results, len(checkpoints))
     folder = checkpoints[0].folder
     if len(checkpoints) > 1:
         folder = Path(args.save_path or Path(args.work_dir) / "comparison")

@@ -38,7 +38,7 @@ def example(images: int = 9, names: list[str] = NAMES, seed: int = 0, single_lab
         labels = np.eye(len(names), dtype=np.uint8)[rng.integers(0, len(names) - 1, images)]
     results = Results([Path(f"folder/image {index}.png") for index in range(images)], names, labels, single_label)
     for title, noise in (("R4C", 1.0), ("BCE", 2.0)):
-        results.add(title, 1 / (1 + np.exp(-(2 * labels - 1) * 1.5 - noise * rng.standard_normal(labels.shape))))
+        results.add(title, 1 / (1 + np.exp(-1.5 * (2.0 * labels - 1) - noise * rng.standard_normal(labels.shape))))
     return results
 
 
@@ -93,7 +93,7 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
                 assert same_color(text.get_color(), color) and same_color(tick.get_color(), color)
                 assert bool(bar.get_hatch()) == bool(kind) and (not kind or same_color(bar.get_edgecolor(), color))
                 marks[kind or "FP"] += bool(kind)
-            missed = [f"{NAMES[label]} {scores[label]:.2f}" for label in order[TOP:] if labels[label]]
+            missed = [f"{NAMES[label]}\xa0{scores[label]:.2f}" for label in order[TOP:] if labels[label]]
             assert axes.get_xlabel().replace("\n", " ") == ("FN below: " + ", ".join(missed) if missed else "")
             spans = [patch.get_extents() for patch in axes.patches if patch.get_zorder() == 0 and patch.get_width() > 0]
             ends = axes.transData.inverted().transform(spans[0])[:, 0]
@@ -101,6 +101,13 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
     assert all(marks.values())  # both kinds of mistakes were there to be checked
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "present, predicted", "false positive (FP)", "false negative (FN)", "absent, not predicted", "buffer interval"]
+
+
+def test_labels_below_the_top_are_missed_only_where_they_were_not_predicted():
+    results = Results([Path("a.png")], NAMES, np.ones((1, 9), np.uint8), False)
+    results.add("R4C", np.array([[0.9, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]]))
+    figure, = draw_predictions(pictures(1), results, reach=0.1)
+    assert figure.axes[1].get_xlabel() == "FN below: label i\xa00.30"
 
 
 def test_predictions_of_a_single_label_go_by_the_highest_score():
@@ -194,6 +201,7 @@ def test_expected_calibration_error_against_a_loop():
     expected = sum(abs(sum(label - score for score, label in of_bin)) for of_bin in bins.values()) / scores.size
     assert expected_calibration_error(scores, labels) == pytest.approx(expected) and expected > 0.01
     assert expected_calibration_error(labels.astype(float), labels) == 0
+    assert expected_calibration_error(np.array([[0.9, 0.1]]), np.array([[0, 1]])) == pytest.approx(0.9)
     figure = draw_reliability(results.scores, labels)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "no part of its loss\nmakes them probabilities" in figure.axes[0].get_title()
@@ -212,7 +220,8 @@ def test_precision_recall_panels():
         assert axes.get_title() == f"{name} ({present.sum()})\nAP {ap[0]:.0f} | {ap[1]:.0f}"
         for line, scores in zip(axes.lines[1:], results.scores.values()):
             recall, precision = line.get_data()
-            above = scores[:, column] >= np.median(scores[:, column])  # one threshold, by hand
+            of_present = np.sort(scores[present == 1, column])
+            above = scores[:, column] >= of_present[len(of_present) // 2]  # one threshold, by hand
             point = (above & (present == 1)).sum() / present.sum(), present[above].mean()
             assert np.isclose(recall, point[0]).any() and np.isclose(precision[np.isclose(recall, point[0])],
                                                                      point[1]).any()
@@ -293,7 +302,7 @@ def test_picks():
     disagree = pick_images(["disagree"], 20, results)
     assert differ[disagree].tolist() == sorted(differ, reverse=True) and differ[disagree[0]] > 0
     assert pick_images(["random"], 5, results) == pick_images(["random"], 5, results) != [0, 1, 2, 3, 4]
-    assert pick_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11, 3][:2] + [3]
+    assert pick_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11]
 
 
 def test_picks_that_cannot_be(capsys):

@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+import Test
 from conftest import NAMES, write_image, write_ucm
 from test_command_line import evaluate, fails, train
+from utils.figures.style import new_figure
 from utils.html_report import write_html_report
 from utils.report import evaluate as evaluate_scores
 from utils.results import Results
@@ -135,7 +137,7 @@ def test_several_checkpoints_keep_their_own_results_and_share_a_folder_of_figure
     assert all((runs[loss] / "test_best" / "metrics.json").is_file() for loss in ("r4c", "bce"))
 
 
-def test_columns_follow_the_labels_names(runs, tmp_path):
+def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
     """A checkpoint whose labels are in another order says the same about each label."""
     content = torch.load(runs["bce"] / "best.pth", weights_only=True)
     order = [2, 0, 3, 1]
@@ -144,8 +146,12 @@ def test_columns_follow_the_labels_names(runs, tmp_path):
         content["state_dict"][name] = content["state_dict"][name][order]
     content["args"]["loss"] = "asl"
     torch.save(content, tmp_path / "other.pth")
+    seen = []
+    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, *args: seen.append(maps) or new_figure(1, 1))
     evaluate("--weights_path", runs["bce"] / "best.pth", tmp_path / "other.pth", "--save_path", tmp_path / "out",
              "--show_gradcam", 1)
+    np.testing.assert_allclose(seen[0]["BCE"], seen[0]["ASL"], atol=1e-6)
+    assert seen[0]["BCE"].any()
     (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("BCE", "ASL"))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     np.testing.assert_array_equal(labels, same_labels)
@@ -222,3 +228,37 @@ def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path):
     assert page.tables[0][2][0] == "overall accuracy (OA)"
     assert {"macro F1", "macro F1 (arg max)"} < {row[0] for row in page.tables[0]}
     assert len(page.tables[1]) == 5 and "Each class, in percent" in page.words
+
+
+def test_checkpoints_for_different_test_images_are_not_compared(scenes, tmp_path, capsys):
+    weights = [train("--dataset", "AID", "--data_root", scenes, "--loss", loss, "--seed", seed, "--work-dir", tmp_path,
+                     "--max_epoch", 1) / "best.pth" for loss, seed in (("ce", 1), ("bce", 2))]
+    error = fails(capsys, evaluate, "--weights_path", *weights)
+    assert f"{weights[0]} and {weights[1]} are not for the same test images; say with --test_dir" in error
+    out = ["--save_path", tmp_path / "out", "--test_dir", weights[0].with_name("test.txt")]
+    assert evaluate("--weights_path", *weights, *out)["images"] == 64
+    assert "were trained or validated on" in capsys.readouterr().err  # by the second
+
+
+def test_the_buffer_is_that_of_the_training(runs, tmp_path, monkeypatch):
+    content = torch.load(runs["r4c"] / "best.pth", weights_only=True)
+    content["args"]["range_label"] = 0.3
+    torch.save(content, tmp_path / "wide.pth")
+    drawn = []
+    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results, reach: drawn.append(reach) or [])
+    for weights in ([runs["bce"] / "best.pth", tmp_path / "wide.pth"], [runs["bce"] / "best.pth"]):
+        evaluate("--weights_path", *weights, "--save_path", tmp_path / "out", "--show_predictions", 1)
+    assert drawn == [0.3, 0.1]
+
+
+@pytest.mark.parametrize("labels, scores, rows", [
+    ([0, 1, 1, 0], [[0.9, 0.1, 0.2, 0.3], [0.3, 0.1, 0.1, 0.2]], [2, 1, 0]),  # present, then predicted by any
+    ([0, 0, 0, 0], [[0.1, 0.4, 0.2, 0.3], [0.1, 0.2, 0.3, 0.2]], [1]),  # neither: what ranks first
+    (None, [[0.1, 0.6, 0.2, 0.7], [0.1, 0.2, 0.8, 0.2]], [2, 3, 1])])
+def test_rows_of_gradcam(tmp_path, monkeypatch, labels, scores, rows):
+    write_image(tmp_path / "a.png", 0)
+    one = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
+    for title, own in zip(("R4C", "BCE"), scores):
+        one.add(title, np.array([own]))
+    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, shown, results: list(shown))
+    assert Test.explain([], one, torch.device("cpu")) == rows

@@ -20,6 +20,18 @@ def rank_images(results: Results) -> np.ndarray:
     return np.lexsort((-wrong, -ranking_loss))
 
 
+def check_pick(pick: Sequence[str], results: Results, checkpoints: int) -> None:
+    """Raise InputError for a PICK that the images or the number of checkpoints do not allow, and for a name of no image
+    or of several."""
+    if not _is_keyword(pick):
+        for name in pick:
+            _named(name, results.images)
+    elif pick[0] in ("worst", "best") and results.labels is None:
+        raise InputError(f"--pick {pick[0]} needs images with labels; take disagree, random or names of images")
+    elif pick[0] == "disagree" and checkpoints < 2:
+        raise InputError("--pick disagree needs two checkpoints or more in --weights_path")
+
+
 def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]:
     """Which images to show: `number` of them by one of PICKS, or those that are named.
 
@@ -27,17 +39,14 @@ def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]
         pick: one of PICKS, or names of images: a file's name with or without suffix, or more of its path. Nothing
             stands for the worst, or where no labels are known, for the first.
     Raises:
-        InputError: for a name of no image or of several, and a PICK that the checkpoints or images do not allow.
+        InputError: as `check_pick`.
     """
-    if pick and not (len(pick) == 1 and pick[0] in PICKS):
-        return [_named(name, results.images) for name in dict.fromkeys(pick)]
+    check_pick(pick, results, len(results.scores))
+    if pick and not _is_keyword(pick):
+        return list(dict.fromkeys(_named(name, results.images) for name in pick))
     how = pick[0] if pick else "first" if results.labels is None else "worst"
     if number > len(results.images):
         warn(f"there are only {len(results.images)} images to show, not {number}")
-    if how in ("worst", "best") and results.labels is None:
-        raise InputError(f"--pick {how} needs images with labels; take disagree, random or names of images")
-    if how == "disagree" and len(results.scores) < 2:
-        raise InputError("--pick disagree needs two checkpoints or more in --weights_path")
     if how == "first":
         order = np.arange(len(results.images))
     elif how == "random":  # the same in every call, so that a figure can be drawn again
@@ -48,6 +57,10 @@ def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]
     else:
         order = rank_images(results)[::1 if how == "worst" else -1]
     return order[:number].tolist()
+
+
+def _is_keyword(pick: Sequence[str]) -> bool:
+    return len(pick) == 1 and pick[0] in PICKS
 
 
 def _named(name: str, images: Sequence[Path]) -> int:

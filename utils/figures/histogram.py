@@ -33,6 +33,7 @@ def draw_histogram(scores: dict[str, np.ndarray], labels: np.ndarray, reach: flo
             inside.append(f"{share * (np.abs(values - 0.5) <= reach).sum():.1f} % of the {name}")
         axes.set_title(f"{name_text(title, 36)}\nin the buffer: {inside[0]},\n{inside[1]}", fontsize=8)
         axes.set(yscale="log", xlim=(0, 1))
+        axes.yaxis.set_minor_formatter("")  # which fills a short axis with text
         axes.tick_params(labelsize=8)
     for axes in panels[:, 0]:
         axes.set_ylabel("% of the labels, per bin", fontsize=8)

@@ -28,7 +28,7 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
         axes.axhline(present.mean(), color="0.7", linewidth=0.8)
         for index, own in enumerate(scores.values()):
             if present.any():
-                precision, recall, _ = precision_recall_curve(present, own[:, column])
+                precision, recall, _ = precision_recall_curve(present, own[:, column], drop_intermediate=True)
                 style = {**line_style(index), "marker": None}
                 axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.1, **style)
                 precisions.append(f"{100 * average_precision_score(present, own[:, column]):.0f}")

@@ -28,4 +28,6 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
     upper.legend(fontsize=8, loc="upper left")
     upper.set_title("R4C's scores order labels about 0.5; no part of its loss\nmakes them probabilities", fontsize=8)
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores in the bin")
+    lower.set_ylim(bottom=0.7)
+    lower.yaxis.set_minor_formatter("")
     return figure
