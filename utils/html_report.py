@@ -59,8 +59,9 @@ def _overall(reports: dict[str, dict[str, Any]]) -> str:
         title = TITLES[name] + " (arg max)" * name.startswith("argmax_")
         rows.append([title, *(f"{column[name]:.2f}" if name == "coverage" else percent(column[name])
                               for column in columns)])
-    rows += [[f"reference script {figure}", *(percent(report["reference_script"][figure]) for report in reports.values())]
-             for figure in ("F1", "F2")]
+    for figure in ("F1", "F2"):
+        script = [report["reference_script"][figure] for report in reports.values()]
+        rows.append([f"reference script {figure}", *map(percent, script)])
     head = "".join(f"<th>{escape(title)}</th>" for title in ("", *reports))
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -73,6 +73,7 @@ def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    missed = [f"{names[label]}\N{NO-BREAK SPACE}{scores[label]:.2f}" for label in below if present[label] and not decided[label]]
+    missed = [f"{names[label]}\N{NO-BREAK SPACE}{scores[label]:.2f}" for label in below
+              if present[label] and not decided[label]]
     if missed:
         axes.set_xlabel(names_text(missed, 30, 2, "FN below: "), fontsize=7, color=RED, fontweight="bold")
