@@ -2,8 +2,7 @@
 
 They are those of the README's table of UCM_Multilabel, which its command leaves below runs/:
 
-    python benchmark/compare_losses.py --dataset UCM_Multilabel --pretrained_path weights/mobilenet_v2_imagenet.pth \
-        --max_epoch 30 --runs bce:5e-4 focal:1e-3 r4c:2e-4
+    python benchmark/compare_losses.py --dataset UCM_Multilabel --max_epoch 30 --runs bce:5e-4 focal:1e-3 r4c:2e-4 ...
 """
 
 import sys
@@ -18,13 +17,14 @@ import Test  # noqa: E402
 
 RUNS = ROOT / "runs" / "UCM_Multilabel_MobileNet-V2_128px_30epochs"
 MODELS = ("bce_5e-4", "focal_1e-3", "r4c_2e-4")
+IMAGES = ("tenniscourt85", "sparseresidential94", "mobilehomepark87")  # the last two: --pick disagree
 
 
 def main() -> None:
     weights = [str(max(RUNS.glob(f"{model}_seed3050/*/best.pth"))) for model in MODELS]
     with tempfile.TemporaryDirectory() as folder:
         Test.main(["--weights_path", *weights, "--save_path", folder, "--formats", "png", "--show_scores",
-                   "--show_predictions", "3", "--show_gradcam", "1", "--pick", "disagree"])
+                   "--show_predictions", "--show_gradcam", "--pick", *IMAGES])
         for picture, name in (("predictions_1", "ucm_predictions.jpg"), ("gradcam_1_*", "ucm_gradcam.jpg"),
                               ("score_histogram", "ucm_score_histogram.png")):
             file, = Path(folder).glob(f"{picture}.png")
