@@ -20,10 +20,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
-           "example_F2": "example F2"}
-SINGLE_LABEL_COLUMNS = {"accuracy": "accuracy", "average_accuracy": "average accuracy", "kappa": "kappa",
-                        "argmax_F1": "macro F1", "top5": "top-5", "mAP": "mAP"}
+sys.path.insert(0, str(ROOT))
+from utils.compare import columns_of, figures_of  # noqa: E402
 
 
 def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
@@ -55,13 +53,13 @@ def read_run(folder: Path) -> tuple[tuple, list[str], list[float]]:
     """((loss, learning rate), seed, epoch), the names of its figures, and the figures in percent, validation first."""
     args = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
     test = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    columns, selects = (SINGLE_LABEL_COLUMNS, "accuracy") if "single_label" in test else (COLUMNS, "OF1")
+    columns, figures = columns_of(test), figures_of(test)
+    selects = "accuracy" if "single_label" in test else "OF1"
     with open(folder / "log.csv", newline="", encoding="utf-8") as file:
         val = max(float(row[f"val_{selects}"]) for row in csv.DictReader(file))
-    tested = test["metrics"] | test.get("single_label", {})
     return (((args["loss"], args["lr"]), args["seed"], test["epoch"]),
             [f"val {columns[selects]}", *(f"test {title}" for title in columns.values())],
-            [100 * figure for figure in (val, *(tested[name] for name in columns))])
+            [100 * figure for figure in (val, *figures.values())])
 
 
 def table(results: Path) -> str:
