@@ -81,8 +81,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     figures.add_argument("--show_gradcam", nargs="?", type=number(int, 1, 500), const=4, metavar="N",
                          help="draw N images (4), and where each checkpoint finds its evidence for each label")
     figures.add_argument("--pick", nargs="+", default=[], metavar="HOW",
-                         help="which images: worst or best ranked, disagree, where the checkpoints decide differently, "
-                              "random; or names of images (default: worst; of --images, the first)")
+                         help="which N images: worst or best ranked, disagree, where the checkpoints decide "
+                              "differently, or random; or names of images, which are all drawn (default: worst; of "
+                              "--images, the first)")
     figures.add_argument("--show_scores", action="store_true",
                          help="draw where the scores lie, their reliability, precision and recall, F1 over the "
                               "threshold, and which labels are taken for which")
@@ -118,17 +119,19 @@ class Checkpoint:
 
 def load_checkpoints(args: argparse.Namespace) -> list[Checkpoint]:
     """Those of `--weights_path`, each once, with titles that tell them apart."""
-    files = list(dict.fromkeys(map(Path, args.weights_path or [newest_checkpoint(args.work_dir)])))
+    files = list({Path(file).resolve(): Path(file) for file in args.weights_path or [newest_checkpoint(args.work_dir)]
+                  }.values())
     loaded = [load_trained(file, args.model, args.label_num) for file in files]
-    titles = run_titles([about.get("args", {}) for _, about in loaded])
+    titles = options = run_titles([about.get("args", {}) for _, about in loaded])
+    for places in ([f"{file.parent.name}/{file.stem}" for file in files], map(str, files)):  # what tells them apart
+        titles = [title if title and titles.count(title) == 1 else f"{own} {place}".strip()
+                  for title, own, place in zip(titles, options, places)]
     part = "images" if args.images else Path(args.test_dir).stem if args.test_dir else "test"
     checkpoints = []
-    for file, title, (model, about) in zip(files, titles, loaded):
-        if not title or titles.count(title) > 1:
-            title = f"{title} {file.parent.name}/{file.stem}".strip()
+    for place, (file, title, (model, about)) in enumerate(zip(files, titles, loaded), start=1):
         folder = Path(args.save_path or file.parent / f"{part}_{file.stem}")
         if args.save_path and len(files) > 1:
-            folder /= re.sub(r"[^\w.+-]+", "_", title)
+            folder /= f"{place}_" + re.sub(r"[^\w.+-]+", "_", title)[:80]
         names = about.get("label_names") or [f"label {column}" for column in range(args.label_num)]
         checkpoints.append(Checkpoint(file, title, folder, model, about.get("model") or network_name(args.model), about,
                                       names, args.image_size or about.get("image_size", 512)))
@@ -136,9 +139,9 @@ def load_checkpoints(args: argparse.Namespace) -> list[Checkpoint]:
 
 
 def check_same_labels(one: Checkpoint, other: Checkpoint) -> None:
-    """Raise InputError where two checkpoints cannot be compared."""
+    """Raise InputError where two checkpoints cannot be compared; a bare state dict knows no labels but their number."""
     kinds = [checkpoint.about.get("single_label", False) for checkpoint in (one, other)]
-    if set(one.names) != set(other.names) or kinds[0] != kinds[1]:
+    if set(one.names) != set(other.names) or (one.about and other.about and kinds[0] != kinds[1]):
         only_one, only_other = set(one.names) - set(other.names), set(other.names) - set(one.names)
         raise InputError(f"{one.weights} ({KINDS[kinds[0]]}) and {other.weights} ({KINDS[kinds[1]]}) have different "
                          f"labels: only the first {sorted(only_one)}, only the second {sorted(only_other)}; compare "
@@ -220,18 +223,18 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
     Raises:
         InputError: where they are not the same for all checkpoints, or results would lie among them.
     """
-    first, *others = checkpoints
+    first, *others = sorted(checkpoints, key=lambda checkpoint: not checkpoint.about)  # those that know their data
+    data = None if args.images else find_test_data(args, first.about)
+    for checkpoint in checkpoints:
+        if not checkpoint.about:
+            checkpoint.names = first.names if args.images else data.label_names
     for other in others:
         check_same_labels(first, other)
     if args.images:
         return Results(images_at(args.images), first.names, None, first.about.get("single_label", False))
-    data = find_test_data(args, first.about)
     images = data.splits["test"].images
-    for checkpoint in checkpoints:
-        if not checkpoint.about:
-            checkpoint.names = data.label_names
     for other in others:
-        if set(find_test_data(args, other.about).splits["test"].images) != set(images):
+        if other.about and set(find_test_data(args, other.about).splits["test"].images) != set(images):
             raise InputError(f"{first.weights} and {other.weights} are not for the same test images; say with "
                              "--test_dir which images to test")
     if args.save_path and not args.test_dir:
@@ -274,21 +277,19 @@ def save_report(checkpoint: Checkpoint, results: Results, args: argparse.Namespa
 
 def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Results) -> Iterator[Shown]:
     """The figures that the options ask for."""
-    r4c = [checkpoint for checkpoint in checkpoints if checkpoint.about.get("args", {}).get("loss") == "r4c"]
-    reach = r4c[0].about["args"]["range_label"] if r4c else 0.1
-    logs = {checkpoint.title: [log] for checkpoint in checkpoints
-            if (log := checkpoint.weights.with_name("log.csv")).is_file()}
-    if args.report and logs:
+    logs = {checkpoint.title: [checkpoint.weights.with_name("log.csv")] for checkpoint in checkpoints}
+    if args.report and all(log.is_file() for log, in logs.values()):
         yield Shown("training", "Training", "Losses have different units: shares of the first epoch's.",
                     draw_comparison(logs))
     if args.report or args.show_scores:
-        yield from score_figures(results, reach)
+        yield from score_figures(results)
     if args.show_predictions:
         chosen = pick_images(args.pick, args.show_predictions, results)
-        pictures = [load_image(results.images[image]) for image in chosen]
-        for page, figure in enumerate(draw_predictions(pictures, results.of(chosen), reach), start=1):
+        pictures = (load_image(results.images[image]) for image in chosen)
+        decides = "The first is predicted." if results.single_label else "In it, the threshold."
+        for page, figure in enumerate(draw_predictions(pictures, results.of(chosen)), start=1):
             yield Shown(f"predictions_{page}", "Predicted labels", "The labels that each checkpoint ranks highest. "
-                        "Gray: the buffer interval, and in it the threshold.", figure)
+                        f"Gray: the buffer interval. {decides}", figure)
     if args.show_gradcam:
         chosen = pick_images(args.pick, args.show_gradcam, results)
         for rank, image in enumerate(chosen, start=1):
@@ -296,6 +297,14 @@ def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Resul
             yield Shown(f"gradcam_{rank}_{path.stem[:60]}", f"Grad-CAM: {path.name}", "Where each checkpoint finds its "
                         "evidence for a label; below each map, the score.",
                         explain(checkpoints, results.of([image]), pick_device(args.device)))
+
+
+def remove_older(args: argparse.Namespace, folder: Path) -> None:
+    """Take away numbered figures of an earlier call that this one draws anew: there may have been more of them."""
+    for kind, is_drawn in (("predictions", args.show_predictions), ("gradcam", args.show_gradcam)):
+        for file in folder.glob(f"{kind}_[0-9]*") if is_drawn else ():
+            if file.suffix[1:] in FORMATS:
+                file.unlink()
 
 
 def explain(checkpoints: list[Checkpoint], one: Results, device: torch.device):
@@ -324,22 +333,27 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     folder = checkpoints[0].folder
     if len(checkpoints) > 1:
         folder = Path(args.save_path or Path(args.work_dir) / "comparison")
-    for place in (folder, *(checkpoint.folder for checkpoint in checkpoints)):
+    draws = args.show_predictions or args.show_gradcam or args.show_scores or args.report
+    for place in (*[folder] * bool(draws), *(checkpoint.folder for checkpoint in checkpoints)):
         make_folder(place)
 
     reports = {}
     for checkpoint in checkpoints:
-        results.add(checkpoint.title, scores_of(checkpoint, results, args))
+        trained_with = checkpoint.about.get("args", {})
+        reach = trained_with["range_label"] if trained_with.get("loss") == "r4c" else None
+        results.add(checkpoint.title, scores_of(checkpoint, results, args), reach)
         if args.images:
             save_predictions(checkpoint, results)
         else:
             reports[checkpoint.title] = save_report(checkpoint, results, args)
 
+    if draws:
+        remove_older(args, folder)
     drawn = []
     for shown in draw(args, checkpoints, results):
         save_figure(shown.figure, folder / shown.stem, args.formats)
         print(f"figure:  {folder / shown.stem}.{args.formats[0]}")
-        drawn += [(shown, png_of(shown.figure))] if args.report else []
+        drawn += [(shown.title, shown.caption, png_of(shown.figure))] if args.report else []
     if args.report:
         worst = results.of(rank_images(results)[:args.report])
         write_html_report(folder / "report.html", f"Test of {', '.join(reports)}", reports, drawn, worst, load_image)

@@ -105,12 +105,24 @@ def test_what_cannot_be_compared(tmp_path, capsys):
     (other / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
     compare(tmp_path, tmp_path / "b", other)
     assert "different images or labels" in capsys.readouterr().err
+    elsewhere = write_run(tmp_path / "d", None, loss="asl", save_path=str(tmp_path / "b"))  # its best.pth lies there
+    compare(tmp_path, elsewhere, tmp_path / "d" / ".." / "d")
+    assert "| ASL | 1 | 50.00 |" in capsys.readouterr().out
+    with open(untested / "log.csv", "a") as file:
+        file.write("4,1e-4,2.0,0.")  # an epoch that is being written
+    compare(tmp_path, untested)
+    capsys.readouterr()
     (tmp_path / "empty").mkdir()
+    foreign = write_run(tmp_path / "foreign", 0.5)
+    (foreign / "log.csv").write_text("step,loss\n1,2\n")
+    other = write_run(tmp_path / "other", 0.5)
+    (other / "test_best" / "metrics.json").write_text('{"mAP": 1}')
     write_run(tmp_path / "started", None, epochs=0)
     (tmp_path / "file").write_text("")
     for argv, sentence in (([tmp_path / "nowhere"], "nowhere is no folder of a run"),
                            ([tmp_path / "empty"], "empty is no folder of a run"),
                            ([tmp_path / "started"], "has no finished epoch"),
+                           ([foreign], "is not the log of a run"), ([other], "other is no folder of a run"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
         assert sentence in fails(capsys, lambda argv=argv: main(list(map(str, argv))))

@@ -1,5 +1,6 @@
 """What the figures show: labels, order, colours, marks and numbers, and that no text covers another."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,33 +13,36 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
-from utils.figures import score_figures
+from utils.figures import NOT_PROBABILITIES, score_figures
 from utils.figures.confusion import draw_confusion, mistakes, percent_of_row_label
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall
 from utils.figures.predictions import PER_FIGURE, TOP, draw_predictions
 from utils.figures.reliability import draw_reliability
-from utils.figures.style import BLUE, RED, name_text, names_text, new_figure, save_figure
+from utils.figures.style import BLUE, RED, line_style, name_text, names_text, new_figure, save_figure, title_text
 from utils.figures.threshold import draw_thresholds
 from utils.metrics import expected_calibration_error, f1_over_thresholds, image_ranking_losses
 from utils.pick import pick_images, rank_images
 from utils.results import Results
 
 NAMES = [f"label {letter}" for letter in "abcdefghi"]
+LONG_TITLES = [f"R4C, lr 0.0001, number_sample {number}, train_dir /some/where/train.txt" for number in (8, 16, 32)]
 LONG_NAMES = [f"a rather long label of the kind {number}, industrial" for number in range(45)]
 
 
-def example(images: int = 9, names: list[str] = NAMES, seed: int = 0, single_label: bool = False) -> Results:
+def example(images: int = 9, names: list[str] = NAMES, single_label: bool = False,
+            titles: Sequence[str] = ("R4C", "BCE")) -> Results:
     """Two checkpoints, of which the second is worse; the last label has no positives."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     labels = (rng.random((images, len(names))) < 0.3).astype(np.uint8)
     labels[:, -1] = 0
     if single_label:
         labels = np.eye(len(names), dtype=np.uint8)[rng.integers(0, len(names) - 1, images)]
     results = Results([Path(f"folder/image {index}.png") for index in range(images)], names, labels, single_label)
-    for title, noise in (("R4C", 1.0), ("BCE", 2.0)):
-        results.add(title, 1 / (1 + np.exp(-1.5 * (2.0 * labels - 1) - noise * rng.standard_normal(labels.shape))))
+    for title, noise, reach in zip(titles, (1.0, 2.0, 1.5), (None, 0.1, None)):
+        scores = 1 / (1 + np.exp(-1.5 * (2.0 * labels - 1) - noise * rng.standard_normal(labels.shape)))
+        results.add(title, scores, reach)
     return results
 
 
@@ -71,7 +75,7 @@ def check_texts(figure) -> None:
 
 def test_predictions_show_the_top_labels_in_order_with_their_outcome():
     results = example()
-    figure, *_ = draw_predictions(pictures(9), results, reach=0.1)
+    figure, *_ = draw_predictions(pictures(9), results)
     marks = {"FP": 0, "FN": 0}
     for image in range(PER_FIGURE):
         left, *panels = figure.axes[3 * image:3 * image + 3]
@@ -95,6 +99,7 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
                 marks[kind or "FP"] += bool(kind)
             missed = [f"{NAMES[label]}\xa0{scores[label]:.2f}" for label in order[TOP:] if labels[label]]
             assert axes.get_xlabel().replace("\n", " ") == ("FN below: " + ", ".join(missed) if missed else "")
+            assert bool(axes.lines)  # the threshold
             spans = [patch.get_extents() for patch in axes.patches if patch.get_zorder() == 0 and patch.get_width() > 0]
             ends = axes.transData.inverted().transform(spans[0])[:, 0]
             assert ends == pytest.approx([0.4, 0.6])
@@ -106,37 +111,38 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
 def test_labels_below_the_top_are_missed_only_where_they_were_not_predicted():
     results = Results([Path("a.png")], NAMES, np.ones((1, 9), np.uint8), False)
     results.add("R4C", np.array([[0.9, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]]))
-    figure, = draw_predictions(pictures(1), results, reach=0.1)
+    figure, = draw_predictions(pictures(1), results)
     assert figure.axes[1].get_xlabel() == "FN below: label i\xa00.30"
 
 
 def test_predictions_of_a_single_label_go_by_the_highest_score():
     results = example(single_label=True)
-    figure, *_ = draw_predictions(pictures(9), results, reach=0.1)
+    figure, *_ = draw_predictions(pictures(9), results)
     for image in range(PER_FIGURE):
         scores, axes = results.scores["R4C"][image], figure.axes[3 * image + 1]
         right = results.labels[image].argmax() == scores.argmax()
         assert ("FP" in axes.texts[0].get_text()) != right
         assert sum("FP" in text.get_text() for text in axes.texts) == (not right)
+        assert not axes.lines  # no threshold
 
 
 def test_predictions_without_known_labels_have_no_mistakes():
     results = example(images=2)
     results = Results(results.images, NAMES, None, False, results.scores, results.decided)
-    figure, = draw_predictions(pictures(2), results, reach=0.1)
+    figure, = draw_predictions(pictures(2), results)
     assert not any("FP" in text.get_text() or "FN" in text.get_text() for text in shown_texts(figure))
     assert figure.axes[0].get_xlabel() == "" and len(figure.legends[0].get_texts()) == 1
 
 
 @pytest.mark.parametrize("size", [(40, 30), (2000, 20), (10, 900)])
-@pytest.mark.parametrize("names", [NAMES, LONG_NAMES], ids=["9", "45 long"])
-def test_texts_of_predictions_and_maps_do_not_overlap(names, size):
-    results = example(images=5, names=names)
-    pages = list(draw_predictions(pictures(5, size), results, reach=0.1))
-    assert len(pages) == 2 and len(pages[1].axes) == 3
+@pytest.mark.parametrize("names, titles", [(NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES)], ids=["short", "long"])
+def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
+    results = example(images=5, names=names, titles=titles)
+    pages = list(draw_predictions(pictures(5, size), results))
+    assert len(pages) == 2 and len(pages[1].axes) == 1 + len(titles)
     for figure in pages:
         check_texts(figure)
-        shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::3]]
+        shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::1 + len(titles)]]
         assert all(min(shape) > 0.02 for shape in shapes)  # a very long picture does not vanish
     maps = {title: np.random.default_rng(0).random((7, 32, 32)) for title in results.scores}
     check_texts(draw_gradcam(pictures(1, size)[0], maps, range(7), results.of([0])))
@@ -177,7 +183,7 @@ def test_the_map_is_the_right_way_up():
 
 def test_histogram_has_shares_of_each_kind_and_the_buffer():
     results = example(images=400)
-    figure = draw_histogram(results.scores, results.labels, reach=0.1)
+    figure = draw_histogram(results.scores, results.labels, results.buffers())
     for axes, (title, scores) in zip(figure.axes, results.scores.items()):
         filled, line = [patch for patch in axes.patches if len(patch.get_path().vertices) > 10]
         for patch, label in ((filled, 1), (line, 0)):
@@ -202,9 +208,9 @@ def test_expected_calibration_error_against_a_loop():
     assert expected_calibration_error(scores, labels) == pytest.approx(expected) and expected > 0.01
     assert expected_calibration_error(labels.astype(float), labels) == 0
     assert expected_calibration_error(np.array([[0.9, 0.1]]), np.array([[0, 1]])) == pytest.approx(0.9)
-    figure = draw_reliability(results.scores, labels)
+    figure = draw_reliability(results.scores, labels, NOT_PROBABILITIES)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert "no part of its loss\nmakes them probabilities" in figure.axes[0].get_title()
+    assert figure.get_supxlabel().replace("\n", " ") == NOT_PROBABILITIES
     check_texts(figure)
 
 
@@ -258,10 +264,12 @@ def test_co_occurrence_and_mistakes_against_loops():
     assert wrong.any()
 
 
-@pytest.mark.parametrize("names, single_label", [(NAMES, False), (LONG_NAMES, False), (LONG_NAMES, True)])
-def test_all_score_figures(names, single_label, tmp_path):
-    results = example(images=90, names=names, single_label=single_label)
-    drawn = list(score_figures(results, reach=0.1))
+@pytest.mark.parametrize("names, single_label, titles", [
+    (NAMES, False, ["R4C", "BCE"]), (NAMES[:1], False, ["BCE"]), (NAMES[:3], False, ["R4C"]),
+    (LONG_NAMES, False, LONG_TITLES), (LONG_NAMES, True, ["R4C", "CE"])])
+def test_all_score_figures(names, single_label, titles):
+    results = example(images=90, names=names, single_label=single_label, titles=titles)
+    drawn = list(score_figures(results))
     stems = {"score_histogram", "reliability", "precision_recall", "thresholds"}
     stems |= {"confusion_1", "confusion_2"} if single_label else {"co_occurrence", "mistakes"}
     assert {shown.stem for shown in drawn} == stems and all(shown.title and shown.caption for shown in drawn)
@@ -274,6 +282,26 @@ def test_confusion_figure_is_in_percent_of_the_row():
     axes, = figure.axes
     assert [text.get_text() for text in axes.texts] == ["75", "25"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a (4)", "b (0)"]
+
+
+def test_each_panel_has_the_buffer_of_its_training():
+    results = example(images=20, titles=[])
+    for title, reach in (("BCE", None), ("narrow", 0.05), ("wide", 0.3)):
+        results.add(title, np.full((20, 9), 0.58), reach)
+    assert results.buffers() == {"BCE": 0.05, "narrow": 0.05, "wide": 0.3} == results.of([1]).buffers()
+    shares = [axes.get_title().split("buffer: ")[1].split(" ")[0]
+              for axes in draw_histogram(results.scores, results.labels, results.buffers()).axes]
+    assert shares == ["0.0", "0.0", "100.0"]
+    results = example(titles=[])
+    results.add("BCE", np.zeros((9, 9)))
+    assert results.buffers() == {"BCE": 0.1}
+    reliability, = [shown.figure for shown in score_figures(results) if shown.stem == "reliability"]
+    assert reliability.get_supxlabel() == ""  # no R4C, no remark
+
+
+def test_lines_of_many_runs_differ():
+    looks = {(str(style["color"]), str(style["linestyle"])) for style in map(line_style, range(36))}
+    assert len(looks) == 36
 
 
 # Which images
@@ -326,6 +354,7 @@ def test_names_in_figures():
     assert name_text("short") == "short" and name_text("costs $5") == r"costs \$5"
     assert name_text("abcdefghijklmnopqrstuvwxyz", 10) == "abcde…wxyz"
     assert names_text(["one", "two", "three"], 9) == "one, two,\nthree"
+    assert title_text("BCE, lr 0.1, seed 3 of 4", 8).splitlines() == ["BCE, lr", "0.1,", "…of 4"]
     assert names_text(["word"] * 20, 10, 2).splitlines()[-1].endswith("…") and len(names_text(["w"] * 99, 9, 2)) < 25
 
 
@@ -333,7 +362,7 @@ def test_files_are_the_same_each_time_and_have_no_type_3_fonts(tmp_path, capsys)
     results = example(images=30)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        figure = draw_histogram(results.scores, results.labels, 0.1)
+        figure = draw_histogram(results.scores, results.labels, results.buffers())
         save_figure(figure, tmp_path / folder / "h.x", ["png", "pdf", "svg"])
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == ["h.x.pdf", "h.x.png", "h.x.svg"]

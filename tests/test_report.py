@@ -91,7 +91,8 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     gradcam = {stem for stem in drawn if stem.startswith("gradcam_")}
     assert drawn == ALL_FIGURES | {"predictions_1"} | gradcam and len(gradcam) == 3
     assert all(f"figure:  {tmp_path / stem}.pdf" in capsys.readouterr().out for stem in list(drawn)[:1])
-    reports = {title: json.loads((tmp_path / title / "metrics.json").read_text()) for title in ("R4C", "BCE")}
+    reports = {title: json.loads((tmp_path / folder / "metrics.json").read_text())
+               for title, folder in (("R4C", "1_R4C"), ("BCE", "2_BCE"))}
     page = Page(tmp_path / "report.html")
     assert all(reference.startswith("data:") for reference in page.references)
     overall, per_label = page.tables
@@ -102,11 +103,11 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
                                                     for figure in ("AP", "P", "R", "F1"))]
     assert per_label[2][5] == f"{100 * reports['R4C']['per_label'][NAMES[1]]['F1']:.2f}"
     assert len(page.cards) == 4 and len(page.images) == len(drawn) + 4
-    scores, labels = zip(*(read_scores(tmp_path / title) for title in reports))
+    scores, labels = zip(*(read_scores(tmp_path / folder) for folder in ("1_R4C", "2_BCE")))
     labels = labels[0]
     losses = [np.mean([(own[i, labels[i] == 1][:, None] <= own[i, labels[i] == 0]).mean() for own in scores])
               if 0 < labels[i].sum() < 4 else 0 for i in range(6)]
-    with open(tmp_path / "R4C" / "scores.csv", newline="") as file:
+    with open(tmp_path / "1_R4C" / "scores.csv", newline="") as file:
         images = [Path(row["image"]).name for row in csv.DictReader(file)]
     shown = [images.index(card.split()[0]) for card in page.cards]
     assert [losses[image] for image in shown] == sorted(losses, reverse=True)[:4]
@@ -152,7 +153,7 @@ def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
              "--show_gradcam", 1)
     np.testing.assert_allclose(seen[0]["BCE"], seen[0]["ASL"], atol=1e-6)
     assert seen[0]["BCE"].any()
-    (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("BCE", "ASL"))
+    (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     np.testing.assert_array_equal(labels, same_labels)
 
@@ -163,9 +164,9 @@ def test_pictures_without_labels(runs, both, tmp_path):
         write_image(pictures / f"{index}.png", index, size)
     evaluate(*both, "--images", pictures, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "R4C", "BCE", *(f"{stem}.{kind}" for kind in ("png", "pdf") for stem in
+        "1_R4C", "2_BCE", *(f"{stem}.{kind}" for kind in ("png", "pdf") for stem in
                         ("predictions_1", "gradcam_1_0", "gradcam_2_1", "gradcam_3_2"))}
-    with open(tmp_path / "out" / "BCE" / "predictions.csv", newline="") as file:
+    with open(tmp_path / "out" / "2_BCE" / "predictions.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
     with Image.open(tmp_path / "out" / "gradcam_2_1.png") as picture:
         assert min(picture.size) > 200
@@ -183,7 +184,7 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
     assert "(one label per image)" in fails(capsys, evaluate, *both, tmp_path / "single.pth")
     (tmp_path / "file").write_text("")
     out = ["--save_path", tmp_path / "out"]
-    for argv, sentence in ((["--save_path", tmp_path / "file"], "file cannot be made"),
+    for argv, sentence in ((["--save_path", tmp_path / "file"], "cannot be made"),
                            (["--show_predictions", 1, "--pick", "nowhere", *out], "--pick nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
@@ -217,7 +218,7 @@ def test_the_page_shows_names_as_they_are(tmp_path):
 def test_checkpoints_of_one_run_are_told_apart(runs, tmp_path):
     run = runs["bce"]
     evaluate("--weights_path", run / "best.pth", run / "last.pth", run / "best.pth", "--save_path", tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {f"BCE_{run.name}_best", f"BCE_{run.name}_last"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"1_BCE_{run.name}_best"[:82], f"2_BCE_{run.name}_last"[:82]}
 
 
 def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path):
@@ -227,7 +228,10 @@ def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path):
     page = Page(run / "test_best" / "report.html")
     assert page.tables[0][2][0] == "overall accuracy (OA)"
     assert {"macro F1", "macro F1 (arg max)"} < {row[0] for row in page.tables[0]}
-    assert len(page.tables[1]) == 5 and "Each class, in percent" in page.words
+    assert len(page.tables[1]) == 5 and "Each class, in percent (P, R, F1: arg max)" in page.words
+    with open(run / "test_best" / "per_label.csv", newline="") as file:
+        recalls = [f"{100 * float(row['argmax_recall']):.2f}" for row in csv.DictReader(file)]
+    assert [row[4] for row in page.tables[1][1:]] == recalls and set(recalls) != {"0.00"}
 
 
 def test_checkpoints_for_different_test_images_are_not_compared(scenes, tmp_path, capsys):
@@ -245,10 +249,43 @@ def test_the_buffer_is_that_of_the_training(runs, tmp_path, monkeypatch):
     content["args"]["range_label"] = 0.3
     torch.save(content, tmp_path / "wide.pth")
     drawn = []
-    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results, reach: drawn.append(reach) or [])
-    for weights in ([runs["bce"] / "best.pth", tmp_path / "wide.pth"], [runs["bce"] / "best.pth"]):
-        evaluate("--weights_path", *weights, "--save_path", tmp_path / "out", "--show_predictions", 1)
-    assert drawn == [0.3, 0.1]
+    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results: drawn.append(results.reach) or [])
+    evaluate("--weights_path", runs["bce"] / "best.pth", runs["r4c"] / "best.pth", tmp_path / "wide.pth", "--save_path",
+             tmp_path / "out", "--show_predictions", 1)
+    assert list(drawn[0].values()) == [None, 0.1, 0.3]
+    assert list(drawn[0]) == ["BCE", "R4C, range_label 0.1", "R4C, range_label 0.3"]
+
+
+def test_equal_options_in_equal_folders_keep_their_titles_apart(runs, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        shutil.copy(runs["bce"] / "best.pth", tmp_path / name / "run" / "best.pth")
+    weights = [tmp_path / "a" / "run" / "best.pth", tmp_path / "b" / "run" / "best.pth",
+               tmp_path / "a" / ".." / "a" / "run" / "best.pth"]  # the last is the first
+    evaluate("--weights_path", *weights, "--save_path", tmp_path / "out", "--report", "--formats", "svg")
+    folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert len(folders) == 2 and all((folder / "metrics.json").is_file() for folder in folders)
+    assert Page(tmp_path / "out" / "report.html").tables[0][0][1:] == [
+        f"BCE {weights[2]}", f"BCE {weights[1]}"]
+
+
+def test_a_bare_state_dict_beside_a_checkpoint(runs, tmp_path, capsys):
+    torch.save(torch.load(runs["r4c"] / "best.pth")["state_dict"], tmp_path / "bare.pth")
+    options = ["--model", "Resnet-18", "--label_num", 4, "--image_size", 64]
+    evaluate("--weights_path", tmp_path / "bare.pth", runs["r4c"] / "best.pth", *options, "--save_path",
+             tmp_path / "out", "--show_predictions", 1)
+    bare, known = (read_scores(tmp_path / "out" / folder)[0] for folder in (f"1_{tmp_path.name}_bare", "2_R4C"))
+    np.testing.assert_array_equal(bare, known)
+
+
+def test_older_numbered_figures_do_not_stay(runs, tmp_path):
+    out = ["--weights_path", runs["bce"] / "best.pth", "--save_path", tmp_path, "--formats", "svg"]
+    evaluate(*out, "--show_gradcam", 2, "--show_predictions", 6)
+    assert len(list(tmp_path.glob("gradcam_*"))) == 2 and len(list(tmp_path.glob("predictions_*"))) == 2
+    (tmp_path / "predictions_1_notes.txt").write_text("mine")
+    evaluate(*out, "--show_predictions", 1, "--pick", "best")
+    assert len(list(tmp_path.glob("gradcam_*"))) == 2  # not drawn this time
+    assert {path.name for path in tmp_path.glob("predictions_*")} == {"predictions_1.svg", "predictions_1_notes.txt"}
 
 
 @pytest.mark.parametrize("labels, scores, rows", [

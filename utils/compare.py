@@ -47,13 +47,16 @@ def read_run(folder: Path) -> Run:
         options = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
         if len(log.read_text(encoding="utf-8").splitlines()) < 2:
             raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
-        reports = [folder / "test_best" / "metrics.json", folder / "metrics.json"]
-        report = next((json.loads(path.read_text(encoding="utf-8")) for path in reports if path.is_file()), None)
+        places = [Path(options.get("save_path") or folder) / "test_best", folder]  # save_path: where its best.pth is
+        files = [place / "metrics.json" for place in places if (place / "metrics.json").is_file()]
+        report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
+        if report is not None and not {"images", "per_label"} <= report.keys() | figures_of(report).keys():
+            raise KeyError("images, per_label")
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{folder} is no folder of a run: args.json and log.csv, as Train.py writes them, are wanted "
-                         f"({error})") from error
+        raise InputError(f"{folder} is no folder of a run: args.json and log.csv of Train.py are wanted, and "
+                         f"metrics.json of Test.py if there is one ({type(error).__name__}: {error})") from error
     return Run(folder, options, log, report)
 
 
@@ -134,15 +137,17 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
                         help="folder of curves.png ... and test.md, test.csv, test.tex")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="of the figure")
     args = parser.parse_args(argv)
-    runs = [read_run(folder) for folder in dict.fromkeys(args.runs)]
+    runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in args.runs}.values()]
     groups = group_by_seed(runs)
     folder = make_folder(args.save_path)
     save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
                 folder / "curves", args.formats)
 
-    untested = [str(run.folder) for run in runs if not run.report]
+    untested = [run for run in runs if not run.report]
     if untested:
-        warn(f"{some(untested, 'run')} not tested: python Test.py --weights_path {untested[0]}/best.pth")
+        weights = Path(untested[0].options.get("save_path") or untested[0].folder) / "best.pth"
+        names = some([str(run.folder) for run in untested], "run")
+        warn(f"{names} not tested: python Test.py --weights_path {weights}")
     reports = [run.report for run in runs if run.report]
     if reports:
         if len({(report["images"], *report["per_label"]) for report in reports}) > 1:

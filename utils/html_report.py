@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .figures import Shown
-from .report import TITLES, percent
+from .report import TITLES, per_label_columns, percent
 from .results import Results
 
 _THUMBNAIL = 256  # px, shown at half of it on common screens
 
 
 def write_html_report(file: Path, heading: str, reports: dict[str, dict[str, Any]],
-                      figures: Sequence[tuple[Shown, bytes]], worst: Results,
+                      figures: Sequence[tuple[str, str, bytes]], worst: Results,
                       load_image: Callable[[Path], Image.Image]) -> None:
     """Write the page.
 
     Args:
         reports: checkpoint's title -> what `evaluate` returned, of the same labels, with "weights" and "epoch".
-        figures: each with its PNG.
+        figures: their titles, captions and PNGs.
         worst: of the images to show, in this order.
         load_image: opens an image file.
     """
@@ -37,12 +36,12 @@ def write_html_report(file: Path, heading: str, reports: dict[str, dict[str, Any
              *(f'<p class="quiet">{escape(title)}: {escape(report["weights"])}, images of {report["image_size"]} px</p>'
                for title, report in reports.items()),
              "<h2>Figures of merit, in percent</h2>", _overall(reports), *_remarks(first),
-             f"<h2>Each {label}, in percent</h2>",
+             f"<h2>Each {label}, in percent{' (P, R, F1: arg max)' * ('single_label' in first)}</h2>",
              '<p class="quiet">A click on a title sorts; a second one reverses.</p>', _per_label(reports, names)]
-    for figure, png in figures:
-        title = escape(figure.title)
+    for title, caption, png in figures:
+        title = escape(title)
         parts.append(f'<figure><h2>{title}</h2><div class="wide">{_image(png, "png", title)}</div>'
-                     f"<figcaption>{escape(figure.caption)}</figcaption></figure>")
+                     f"<figcaption>{escape(caption)}</figcaption></figure>")
     parts += [f"<h2>The {len(worst.images)} worst-ranked images</h2>",
               '<p class="quiet">First those with the largest share of wrongly ordered pairs of a present and an absent '
               'label. <span class="fp">+ predicted, but absent</span>; <span class="fn">− missed</span>.</p>',
@@ -75,7 +74,7 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 
 
 def _per_label(reports: dict[str, dict[str, Any]], names: list[str]) -> str:
-    columns = {"AP": "AP", "precision": "P", "recall": "R", "F1": "F1"}
+    columns = per_label_columns(next(iter(reports.values())))
     head = ["label", "positives", *(f"{title} {column}" for title in reports for column in columns.values())]
     rows = []
     for name in names:

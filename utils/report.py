@@ -67,9 +67,7 @@ def format_report(report: dict[str, Any]) -> str:
     script = report["reference_script"]
     lines.append(f"{'reference script F1, F2':32}{percent(script['F1']):>12}{percent(script['F2']):>8}"
                  "   (its formula; comparable with numbers of that script only)")
-    columns = {"AP": "AP", "precision": "P", "recall": "R", "F1": "F1"}
-    if single:
-        columns = {"argmax_precision": "P", "argmax_recall": "R", "argmax_F1": "F1", "AP": "AP"}
+    columns = per_label_columns(report)
     width = max(20, *(len(name) + 1 for name in per_label))
     title = "class (arg max)" if single else "label"
     lines += ["", f"{title:{width}}" + "".join(f"{column:>8}" for column in columns.values()) + f"{'support':>9}"]
@@ -83,6 +81,12 @@ def format_report(report: dict[str, Any]) -> str:
     if undefined:
         lines.append(f"ratios 0/0 counted 0: {', '.join(undefined)}")
     return "\n".join(lines).rstrip()
+
+
+def per_label_columns(report: dict[str, Any]) -> dict[str, str]:
+    """The figures of each label that a table shows, and their titles: of a single label, those of the arg max."""
+    kind = "argmax_" * ("single_label" in report)
+    return {"AP": "AP", f"{kind}precision": "P", f"{kind}recall": "R", f"{kind}F1": "F1"}
 
 
 def write_report(folder: Path, report: dict[str, Any], images: list[Path], scores: np.ndarray,

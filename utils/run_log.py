@@ -21,6 +21,8 @@ from .errors import InputError
 
 LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
 
+_CONTEXT = ("dataset", "model", "image_size")
+
 # Options that do not change what a run computes.
 _HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root"}
 
@@ -84,7 +86,8 @@ def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None
 
 
 def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
-    """Short names of runs for figures and tables: the loss, and of runs with the same loss, what else differs.
+    """Short names of runs for figures and tables: the loss; data, network and image size, where they are not the same
+    for all; and of runs with the same loss, what else differs.
 
     Args:
         runs: the options of each, as args.json holds them.
@@ -92,9 +95,10 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
     """
     titles = []
     for run in runs:
-        same_loss = [other for other in runs if other.get("loss") == run.get("loss")]
+        known = [other for other in runs if other]
+        same_loss = [other for other in known if other.get("loss") == run.get("loss")]
         differing = [f"{name} {value}" for name, value in run.items() if name not in {*_HARMLESS, *ignore}
-                     and any(other.get(name) != value for other in same_loss)]
+                     and any(other.get(name) != value for other in (known if name in _CONTEXT else same_loss))]
         titles.append(", ".join([LOSS_TITLES.get(run.get("loss"), run.get("loss", "")), *differing]))
     return titles
 

@@ -23,24 +23,27 @@ class Shown:
     figure: Any
 
 
-def score_figures(results: Results, reach: float) -> Iterator[Shown]:
-    """All figures of scores alone; the buffer interval is 0.5 - reach ... 0.5 + reach."""
+NOT_PROBABILITIES = "R4C's scores order labels about 0.5; no part of its loss makes them probabilities."
+
+
+def score_figures(results: Results) -> Iterator[Shown]:
+    """All figures of scores alone."""
     scores, decided, labels, names = results.scores, results.decided, results.labels, results.names
+    reach, ranks = results.buffers(), any(reach is not None for reach in results.reach.values())
     yield Shown("score_histogram", "Where the scores are",
                 "Scores of present and of absent labels, each as a share of all of its kind, on a logarithmic axis. "
                 "Gray: the buffer interval, which R4C's neutral items shall keep free.",
                 draw_histogram(scores, labels, reach))
     yield Shown("reliability", "Reliability",
                 "The share of present labels among those of about the same score, and the expected calibration error "
-                "(ECE). R4C's scores order labels; nothing in its loss makes them probabilities.",
-                draw_reliability(scores, labels))
+                "(ECE).", draw_reliability(scores, labels, NOT_PROBABILITIES * ranks))
     yield Shown("precision_recall", "Precision and recall",
                 "Of each label, with its number of positives and the average precision (AP) of each checkpoint, in "
                 "percent. Gray: the share of positives, where chance lies.",
                 draw_precision_recall(scores, labels, names))
     yield Shown("thresholds", "F1 over the threshold",
                 "A threshold that was read off test images must not be used for figures on them.",
-                draw_thresholds(scores, labels, reach))
+                draw_thresholds(scores, labels, max(reach.values())))
     if results.single_label:
         for number, (title, own) in enumerate(scores.items(), start=1):
             yield Shown(f"confusion_{number}", f"Confusion: {title}",

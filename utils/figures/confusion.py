@@ -1,12 +1,11 @@
 """Which labels are seen together, and which are taken for which: matrices of percents with numbers in their cells."""
 
 import csv
-import textwrap
 from pathlib import Path
 
 import numpy as np
 
-from .style import name_text, new_figure
+from .style import name_text, new_figure, show_caption, title_text
 
 
 def draw_confusion(counts: np.ndarray, names: list[str]):
@@ -66,7 +65,7 @@ def draw_mistakes(decided: dict[str, np.ndarray], labels: np.ndarray, names: lis
                          "the column's")
 
 
-def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], title: str):
+def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], caption: str):
     side, text = min(2 + 0.22 * len(columns), 30), 0.07 * max(len(row) for row in rows)
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
@@ -74,8 +73,8 @@ def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: lis
     for place, (name, percent) in enumerate(matrices.items(), start=1):
         axes = figure.add_subplot(down, across, place)
         draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)
-        axes.set_title(name_text(name, 36), fontsize=9)
-    figure.supxlabel("\n".join(textwrap.wrap(title, 24 + 40 * across)), fontsize=9)
+        axes.set_title(title_text(name, 30), fontsize=9)
+    show_caption(figure, caption)
     return figure
 
 

@@ -3,16 +3,27 @@
 import csv
 from pathlib import Path
 
-from .style import WIDTH, line_style, name_text, new_figure
+from ..errors import InputError
+from .style import WIDTH, line_style, new_figure, show_legend
 
 _VALIDATION = {"val_accuracy": "accuracy", "val_mAP": "mAP", "val_OF1": "micro F1", "val_CF1": "CF1"}
 
 
 def read_log(log: Path) -> dict[str, list[float]]:
-    """The columns of log.csv, which `append_log` wrote."""
-    with open(log, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+    """The columns of log.csv, which `append_log` wrote; a row that is being written is left out.
+
+    Raises:
+        InputError: for another kind of file.
+    """
+    try:
+        with open(log, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]
+        columns = {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{log} cannot be read as the log of a run ({error})") from error
+    if not {"epoch", "lr", "train_loss", "val_mAP", "val_OF1"} <= columns.keys():
+        raise InputError(f"{log} is not the log of a run with a finished epoch")
+    return columns
 
 
 def draw_curves(log: Path):
@@ -51,14 +62,14 @@ def draw_comparison(logs: dict[str, list[Path]]):
         for index, (run_title, runs) in enumerate(columns.items()):
             for run in runs:
                 scale = 1 / run[name][0] if name == "train_loss" else 100
-                _draw_line(axes, run, name, name_text(run_title, 40), index, scale)
+                _draw_line(axes, run, name, run_title, index, scale)
         axes.set_title(title, fontsize=9)
         axes.set(xlabel="epoch", yscale="log" if name == "train_loss" else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     once = dict(zip(labels, handles))
-    figure.legend(once.values(), once, loc="outside lower center", ncols=min(4, len(once)), frameon=False, fontsize=8)
+    show_legend(figure, once.values(), once, "lower")
     return figure
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ..results import Results
 from .predictions import OUTCOMES, outcome_color
-from .style import name_text, names_text, new_figure, show_picture
+from .style import name_text, names_text, new_figure, show_picture, thumbnail, title_text
 
 
 def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Sequence[int], results: Results):
@@ -22,6 +22,8 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
     figure = new_figure(1.2 + 1.15 * side * columns, 0.7 + (side + 0.2) * len(shown))
     grid = figure.add_gridspec(len(shown), columns)
     left = figure.add_subplot(grid[0, 0])
+    picture = thumbnail(picture)
+    gray = picture.convert("L")
     show_picture(left, picture)
     left.set_title(name_text(results.images[0].name, 24), fontsize=8)
     if results.labels is not None:
@@ -29,7 +31,7 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
     for column, (checkpoint, own) in enumerate(maps.items(), start=1):
         for row, label in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
-            show_picture(axes, picture.convert("L").convert("RGB"))
+            show_picture(axes, gray)
             heat = _draw_heat(axes, own[row])
             predicted = bool(results.decided[checkpoint][0, label])
             truth = predicted if results.labels is None else bool(results.labels[0, label])
@@ -37,7 +39,7 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
             axes.set_xlabel(f"{results.scores[checkpoint][0, label]:.2f} {mark}", fontsize=7.5, labelpad=2,
                             color=outcome_color(truth, predicted), fontweight="bold" if mark else "normal")
             if row == 0:
-                axes.set_title(name_text(checkpoint, 24), fontsize=8.5, fontweight="bold")
+                axes.set_title(title_text(checkpoint, 16), fontsize=8.5, fontweight="bold")
             if column == 1:
                 axes.set_ylabel(name_text(results.names[label], 20), fontsize=8)
     bar = figure.colorbar(heat, ax=figure.axes, shrink=min(1, 3 / len(shown)), aspect=30, pad=0.01)

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from .style import WIDTH, line_style, name_text, new_figure
+from .style import WIDTH, line_style, name_text, new_figure, show_legend
 
 _COLUMNS = 5
 
@@ -29,8 +29,7 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
         for index, own in enumerate(scores.values()):
             if present.any():
                 precision, recall, _ = precision_recall_curve(present, own[:, column], drop_intermediate=True)
-                style = {**line_style(index), "marker": None}
-                axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.1, **style)
+                axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.1, **line_style(index, marker=False))
                 precisions.append(f"{100 * average_precision_score(present, own[:, column]):.0f}")
         figures = f"AP {' | '.join(precisions)}" if precisions else "no positives"
         axes.set_title(f"{name_text(name, 21)} ({present.sum():.0f})\n{figures}", fontsize=7)
@@ -38,7 +37,6 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
         axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("recall", fontsize=8)
     figure.supylabel("precision", fontsize=8)
-    handles = [figure.axes[0].plot([], [], **{**line_style(index), "marker": None})[0] for index in range(len(scores))]
-    figure.legend(handles, [name_text(title, 36) for title in scores], loc="outside upper center", fontsize=8,
-                  ncols=min(4, len(scores)), frameon=False)
+    handles = [figure.axes[0].plot([], [], **line_style(index, marker=False))[0] for index in range(len(scores))]
+    show_legend(figure, handles, scores)
     return figure

@@ -1,12 +1,13 @@
 """Predicted results: pictures, and beside each the labels that every checkpoint ranks highest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
 from ..results import Results
-from .style import BLUE, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture
+from .style import (BLUE, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture, thumbnail,
+                    title_text)
 
 TOP = 7  # labels shown, as in the paper's figure
 PER_FIGURE = 4  # images
@@ -25,21 +26,21 @@ def outcome_color(present: bool, predicted: bool) -> str:
     return {(False, True): BLUE, (True, False): RED}.get((bool(present), bool(predicted)), "black")
 
 
-def draw_predictions(pictures: list[Image.Image], results: Results, reach: float) -> Iterator:
+def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Iterator:
     """Figures of up to PER_FIGURE images each: the picture and its true labels, and for each checkpoint a panel with
     the TOP labels in the order of their scores.
 
     Args:
-        pictures: of the images in `results`.
-        reach: the buffer interval is 0.5 - reach ... 0.5 + reach.
+        pictures: of the images in `results`; taken page by page.
     """
-    known, columns = results.labels is not None, 1 + len(results.scores)
-    for first in range(0, len(pictures), PER_FIGURE):
-        page = range(first, min(first + PER_FIGURE, len(pictures)))
+    known, columns, reach = results.labels is not None, 1 + len(results.scores), results.buffers()
+    pictures = iter(pictures)
+    for first in range(0, len(results.images), PER_FIGURE):
+        page = range(first, min(first + PER_FIGURE, len(results.images)))
         figure = new_figure(max(WIDTH, 2.4 * columns), 0.4 + 2.25 * len(page))
         panels = figure.subplots(len(page), columns, squeeze=False, width_ratios=[0.8] + [1] * (columns - 1))
         for (left, *rest), image in zip(panels, page):
-            show_picture(left, pictures[image])
+            show_picture(left, thumbnail(next(pictures)))
             left.set_title(name_text(results.images[image].name, 28), fontsize=8)
             if known:
                 left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 24, 4), fontsize=7.5)
@@ -47,9 +48,9 @@ def draw_predictions(pictures: list[Image.Image], results: Results, reach: float
                 decided = results.decided[title][image]
                 present = results.labels[image] == 1 if known else decided
                 _draw_top(axes, results.scores[title][image], decided, present, results.names)
-                show_buffer(axes, reach)
+                show_buffer(axes, reach[title], threshold=not results.single_label)
                 if image == first:
-                    axes.set_title(name_text(title, 28), fontsize=9, fontweight="bold")
+                    axes.set_title(title_text(title, 24), fontsize=9, fontweight="bold")
         shown = OUTCOMES.values() if known else []
         handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for _, look, _ in shown]
         handles.append(figure.axes[-1].axvspan(0, 0, color="0.88"))

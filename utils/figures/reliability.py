@@ -4,15 +4,16 @@ import numpy as np
 from sklearn.calibration import calibration_curve
 
 from ..metrics import CALIBRATION_BINS, expected_calibration_error
-from .style import WIDTH, line_style, name_text, new_figure
+from .style import WIDTH, line_style, new_figure, show_caption, title_text
 
 
-def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
+def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: str = ""):
     """Share of present labels against their mean score, in bins of equal width; below, how many scores a bin has.
 
     Args:
         scores: title -> (N, C).
         labels: (N, C) of 0 and 1.
+        remark: a sentence below.
     """
     figure = new_figure(WIDTH * 0.6, 5)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 1])
@@ -20,14 +21,14 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
     for index, (title, own) in enumerate(scores.items()):
         present, mean_score = calibration_curve(labels.ravel(), own.ravel(), n_bins=CALIBRATION_BINS)
         error = expected_calibration_error(own, labels)
-        upper.plot(mean_score, present, label=f"{name_text(title, 36)}: ECE {100 * error:.1f} %", markersize=4,
+        upper.plot(mean_score, present, label=f"{title_text(title, 32)}: ECE {100 * error:.1f} %", markersize=4,
                    **line_style(index))
         counts, edges = np.histogram(own, CALIBRATION_BINS, (0, 1))
-        lower.stairs(counts, edges, color=line_style(index)["color"], linestyle=line_style(index)["linestyle"])
+        lower.stairs(counts, edges, **{name: line_style(index)[name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
     upper.legend(fontsize=8, loc="upper left")
-    upper.set_title("R4C's scores order labels about 0.5; no part of its loss\nmakes them probabilities", fontsize=8)
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores in the bin")
     lower.set_ylim(bottom=0.7)
     lower.yaxis.set_minor_formatter("")
+    show_caption(figure, remark)
     return figure

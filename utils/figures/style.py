@@ -13,12 +13,13 @@ from PIL import Image
 from ..errors import warn
 
 WIDTH = 7.2  # inches: both columns of a journal page, so that 8 pt in a figure are 8 pt in print
+_CHARACTERS_PER_INCH = 15  # of 8 pt
 
 # Okabe & Ito's colours, which the colour-blind tell apart; no line or bar is told by its colour alone.
 BLUE, RED, GREEN, ORANGE, PURPLE, BLACK = "#0072b2", "#c1121f", "#009e73", "#e69f00", "#aa4499", "#222222"
-LINES = [{"color": color, "linestyle": style, "marker": marker} for color, style, marker in (
-    (BLACK, "-", "o"), (BLUE, "--", "s"), (ORANGE, "-.", "^"), (GREEN, ":", "D"), (PURPLE, (0, (5, 1, 1, 1)), "v"),
-    (RED, (0, (1, 1)), "P"))]
+_COLORS = (BLACK, BLUE, ORANGE, GREEN, PURPLE, RED)
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BUFFER = {"color": "0.88", "zorder": 0, "linewidth": 0}
 
 FORMATS = ("png", "pdf", "svg")
@@ -27,9 +28,11 @@ _FILES = {"pdf.fonttype": 42, "svg.hashsalt": "r4c"}
 _NO_DATE = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def line_style(index: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the index-th line."""
-    return LINES[index % len(LINES)]
+def line_style(index: int, marker: bool = True) -> dict[str, Any]:
+    """Colour, dashes and marker of the index-th line; 36 lines differ."""
+    again, color = divmod(index, len(_COLORS))
+    return {"color": _COLORS[color], "linestyle": _DASHES[(color + again) % len(_DASHES)],
+            "marker": _MARKERS[index % len(_MARKERS)] if marker else None}
 
 
 def new_figure(width: float, height: float):
@@ -53,19 +56,45 @@ def names_text(names: Iterable[str], width: int, lines: int = 4, before: str = "
     return "\n".join([*text[:lines - 1], f"{text[lines - 1]} …"] if len(text) > lines else text)
 
 
-def show_picture(axes, picture: Image.Image) -> None:
-    """A picture without ticks; one more than twice as long as wide is squeezed to 2 : 1, or it would vanish."""
+def title_text(title: str, width: int, lines: int = 3) -> str:
+    """A checkpoint's title in lines of `width` characters; of too many, the first and the last."""
+    text = textwrap.wrap(title.replace("$", r"\$"), width)
+    return "\n".join([*text[:lines - 1], f"…{text[-1]}"] if len(text) > lines else text)
+
+
+def show_legend(figure, handles: Iterable, titles: Iterable[str], where: str = "upper") -> None:
+    """A legend above or below ("lower") all panels, in as many columns as have room."""
+    texts = [title_text(title, 60) for title in titles]
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    columns = int(_CHARACTERS_PER_INCH * figure.get_figwidth() / (longest + 9))
+    figure.legend(handles, texts, loc=f"outside {where} center", ncols=min(max(1, columns), len(texts)), frameon=False,
+                  fontsize=8)
+
+
+def show_caption(figure, text: str) -> None:
+    """A sentence below all panels."""
+    figure.supxlabel(textwrap.fill(text, int(_CHARACTERS_PER_INCH * figure.get_figwidth())), fontsize=8)
+
+
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """As large as a figure can show it."""
     picture = picture.copy()
     picture.thumbnail((384, 384))
-    axes.imshow(np.asarray(picture), extent=(0, 1, 0, 1), aspect="auto")
+    return picture
+
+
+def show_picture(axes, picture: Image.Image) -> None:
+    """A picture without ticks; one more than twice as long as wide is squeezed to 2 : 1, or it would vanish."""
+    axes.imshow(np.asarray(picture), extent=(0, 1, 0, 1), aspect="auto", cmap="gray", vmin=0, vmax=255)
     axes.set_box_aspect(np.clip(picture.height / picture.width, 0.5, 2))
     axes.set(xticks=[], yticks=[])
 
 
-def show_buffer(axes, reach: float) -> None:
-    """The buffer interval 0.5 - reach ... 0.5 + reach on a horizontal score axis, and the threshold."""
+def show_buffer(axes, reach: float, threshold: bool = True) -> None:
+    """The buffer interval 0.5 - reach ... 0.5 + reach on a horizontal score axis, and in it the threshold."""
     axes.axvspan(0.5 - reach, 0.5 + reach, **BUFFER)
-    axes.axvline(0.5, color="0.5", linewidth=0.8, zorder=0.5)
+    if threshold:
+        axes.axvline(0.5, color="0.5", linewidth=0.8, zorder=0.5)
 
 
 def png_of(figure) -> bytes:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..metrics import f1_over_thresholds
-from .style import WIDTH, line_style, name_text, new_figure, show_buffer
+from .style import WIDTH, line_style, new_figure, show_buffer, title_text
 
 
 def draw_thresholds(scores: dict[str, np.ndarray], labels: np.ndarray, reach: float):
@@ -17,14 +17,15 @@ def draw_thresholds(scores: dict[str, np.ndarray], labels: np.ndarray, reach: fl
     figure = new_figure(WIDTH, 3.2)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     thresholds = np.linspace(0.01, 0.99, 99)
-    for axes, (kind, column) in zip(panels, {"micro F1": 0, "macro F1": 1}.items()):
-        show_buffer(axes, reach)
-        for index, (title, own) in enumerate(scores.items()):
-            f1 = 100 * f1_over_thresholds(own, labels, thresholds)[column]
+    for index, (title, own) in enumerate(scores.items()):
+        for axes, f1 in zip(panels, f1_over_thresholds(own, labels, thresholds)):
             best = f1.argmax()
-            label = f"{name_text(title, 28)}: {f1[49]:.1f} at 0.5, {f1[best]:.1f} at {thresholds[best]:.2f}"
-            axes.plot(thresholds, f1, markevery=[best], markersize=5, label=label, **line_style(index))
-        axes.set(title=f"{kind} (%)", xlabel="threshold", xlim=(0, 1))
+            label = (f"{title_text(title, 28)}: {100 * f1[49]:.1f} at 0.5, {100 * f1[best]:.1f} at "
+                     f"{thresholds[best]:.2f}")
+            axes.plot(thresholds, 100 * f1, markevery=[best], markersize=5, label=label, **line_style(index))
+    for axes, title in zip(panels, ("micro F1 (%)", "macro F1 (%)")):
+        show_buffer(axes, reach)
+        axes.set(title=title, xlabel="threshold", xlim=(0, 1))
         axes.legend(fontsize=7, loc="lower center")
     panels[0].set_ylim(bottom=0)
     return figure
