@@ -24,6 +24,7 @@ def draw_histogram(scores: dict[str, np.ndarray], labels: np.ndarray, reach: dic
     kinds = (("present", labels == 1, {"color": BLUE, "alpha": 0.45, "histtype": "stepfilled"}),
              ("absent", labels == 0, {"color": RED, "histtype": "step", "linewidth": 1.4, "linestyle": "--"}))
     for axes, (title, own) in zip(panels.flat, scores.items()):
+        axes.set(yscale="log", xlim=(0, 1), ylim=(50 / labels.size, 150))
         show_buffer(axes, reach[title])
         inside = []
         for name, chosen, style in kinds:
@@ -34,7 +35,6 @@ def draw_histogram(scores: dict[str, np.ndarray], labels: np.ndarray, reach: dic
                 inside.append(f"{share * (np.abs(values - 0.5) <= reach[title]).sum():.1f} % of the {name}")
         shares = ",\n".join(inside)
         axes.set_title(f"{title_text(title, 36)}\nin the buffer: {shares}", fontsize=8)
-        axes.set(yscale="log", xlim=(0, 1), ylim=(50 / labels.size, 150))
         axes.yaxis.set_minor_formatter("")  # which fills a short axis with text
         axes.tick_params(labelsize=8)
     for axes in panels[:, 0]:
