@@ -231,12 +231,14 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
     for other in others:
         check_same_labels(first, other)
     if args.images:
+        for place in args.images if args.save_path else ():
+            check_outside(args.save_path, Path(place))
         return Results(images_at(args.images), first.names, None, first.about.get("single_label", False))
     images = data.splits["test"].images
     for other in others:
         if other.about and set(find_test_data(args, other.about).splits["test"].images) != set(images):
             raise InputError(f"{first.weights} and {other.weights} are not for the same test images; say with "
-                             "--test_dir which images to test")
+                             "--test_dir which images to test, and with --data_root where they are")
     if args.save_path and not args.test_dir:
         check_outside(args.save_path, data.root)
     return Results(images, first.names, labels_in_order(data, first.names), data.single_label)

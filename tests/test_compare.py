@@ -10,6 +10,7 @@ import pytest
 from test_command_line import fails
 from utils.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
 from utils.figures.curves import draw_comparison
+from utils.run_log import run_titles
 
 FIGURES = dict.fromkeys(COLUMNS, 0.5)
 
@@ -112,7 +113,11 @@ def test_what_cannot_be_compared(tmp_path, capsys):
         file.write("4,1e-4,2.0,0.")  # an epoch that is being written
     compare(tmp_path, untested)
     capsys.readouterr()
+    write_run(tmp_path / "again", 0.5, loss="bce")
+    compare(tmp_path, tmp_path / "b", tmp_path / "again")
+    assert "BCE: some of its 2 runs have the same seed" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "single", 0.5, single_label=True)
     foreign = write_run(tmp_path / "foreign", 0.5)
     (foreign / "log.csv").write_text("step,loss\n1,2\n")
     other = write_run(tmp_path / "other", 0.5)
@@ -122,7 +127,20 @@ def test_what_cannot_be_compared(tmp_path, capsys):
     for argv, sentence in (([tmp_path / "nowhere"], "nowhere is no folder of a run"),
                            ([tmp_path / "empty"], "empty is no folder of a run"),
                            ([tmp_path / "started"], "has no finished epoch"),
+                           ([tmp_path / "b", tmp_path / "single"], "compare them in two calls"),
                            ([foreign], "is not the log of a run"), ([other], "other is no folder of a run"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
         assert sentence in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
+
+
+def test_titles_say_what_differs():
+    run = {"dataset": "UCM", "model": "Swin-T", "image_size": 64, "loss": "bce", "lr": 0.1, "seed": 1, "device": "cpu",
+           "train_dir": "/some/where/train.txt"}
+    assert run_titles([run, {**run, "loss": "r4c", "lr": 0.2}]) == ["BCE", "R4C"]
+    for change, titles in (({"loss": "r4c", "model": "VGGNet-16"}, ["BCE, model Swin-T", "R4C, model VGGNet-16"]),
+                           ({"lr": 0.2, "device": "cuda", "train_dir": "/b/t.txt"}, ["BCE, lr 0.1", "BCE, lr 0.2"]),
+                           ({"train_dir": "/b/t.txt"}, ["BCE, train_dir train.txt", "BCE, train_dir t.txt"])):
+        assert run_titles([run, {**run, **change}]) == titles
+    assert run_titles([run, run, {}]) == ["BCE", "BCE", ""]
+    assert run_titles([run, {**run, "seed": 2}], ignore=["seed"]) == ["BCE", "BCE"]

@@ -1,5 +1,6 @@
 """What the figures show: labels, order, colours, marks and numbers, and that no text covers another."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def example(images: int = 9, names: list[str] = NAMES, single_label: bool = Fals
     if single_label:
         labels = np.eye(len(names), dtype=np.uint8)[rng.integers(0, len(names) - 1, images)]
     results = Results([Path(f"folder/image {index}.png") for index in range(images)], names, labels, single_label)
-    for title, noise, reach in zip(titles, (1.0, 2.0, 1.5), (None, 0.1, None)):
+    for title, noise, reach in zip(titles, itertools.cycle((1.0, 2.0, 1.5)), itertools.cycle((None, 0.1, None))):
         scores = 1 / (1 + np.exp(-1.5 * (2.0 * labels - 1) - noise * rng.standard_normal(labels.shape)))
         results.add(title, scores, reach)
     return results
@@ -131,11 +132,15 @@ def test_predictions_without_known_labels_have_no_mistakes():
     results = Results(results.images, NAMES, None, False, results.scores, results.decided)
     figure, = draw_predictions(pictures(2), results)
     assert not any("FP" in text.get_text() or "FN" in text.get_text() for text in shown_texts(figure))
-    assert figure.axes[0].get_xlabel() == "" and len(figure.legends[0].get_texts()) == 1
+    assert figure.axes[0].get_xlabel() == ""
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "predicted", "not predicted", "buffer interval"]
 
 
 @pytest.mark.parametrize("size", [(40, 30), (2000, 20), (10, 900)])
-@pytest.mark.parametrize("names, titles", [(NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES)], ids=["short", "long"])
+@pytest.mark.parametrize("names, titles", [
+    (NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES),
+    (["NNNNNNNN" * 4, "<b>bold</b> & WWWWWWW", *["名" * 20] * 7], ["a/b" * 20])])
 def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
     results = example(images=5, names=names, titles=titles)
     pages = list(draw_predictions(pictures(5, size), results))
@@ -209,7 +214,7 @@ def test_expected_calibration_error_against_a_loop():
     assert expected_calibration_error(labels.astype(float), labels) == 0
     assert expected_calibration_error(np.array([[0.9, 0.1]]), np.array([[0, 1]])) == pytest.approx(0.9)
     figure = draw_reliability(results.scores, labels, NOT_PROBABILITIES)
-    assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert figure.get_supxlabel().replace("\n", " ") == NOT_PROBABILITIES
     check_texts(figure)
 
@@ -266,12 +271,14 @@ def test_co_occurrence_and_mistakes_against_loops():
 
 @pytest.mark.parametrize("names, single_label, titles", [
     (NAMES, False, ["R4C", "BCE"]), (NAMES[:1], False, ["BCE"]), (NAMES[:3], False, ["R4C"]),
-    (LONG_NAMES, False, LONG_TITLES), (LONG_NAMES, True, ["R4C", "CE"])])
+    (LONG_NAMES, False, LONG_TITLES), (LONG_NAMES, True, ["R4C", "CE"]), (["W" * 30, "b", "c"], True, ["CE"]),
+    (["ÄÖÜ " * 9, "名" * 20, "c"], False, [f"BCE, lr {rate}" for rate in range(6)])])
 def test_all_score_figures(names, single_label, titles):
     results = example(images=90, names=names, single_label=single_label, titles=titles)
     drawn = list(score_figures(results))
     stems = {"score_histogram", "reliability", "precision_recall", "thresholds"}
-    stems |= {"confusion_1", "confusion_2"} if single_label else {"co_occurrence", "mistakes"}
+    stems |= {f"confusion_{number + 1}" for number in range(len(titles))} if single_label else {
+        "co_occurrence", "mistakes"}
     assert {shown.stem for shown in drawn} == stems and all(shown.title and shown.caption for shown in drawn)
     for shown in drawn:
         check_texts(shown.figure)
@@ -336,12 +343,13 @@ def test_picks():
 def test_picks_that_cannot_be(capsys):
     results = example(images=3)
     assert len(pick_images(["worst"], 50, results)) == 3
-    assert "only 3 images to show, not 50" in capsys.readouterr().err
+    assert "50 images to show, but there are only 3" in capsys.readouterr().err
     twins = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
                     {"R4C": np.zeros((2, 9), bool)})
     assert pick_images(["b/x"], 1, twins) == [1] and pick_images([], 1, twins) == [0]
     for pick, of, sentence in ((["x"], twins, "names 2 images, a/x.png and b/x.png"),
                                (["worst"], twins, "needs images"), (["disagree"], twins, "two checkpoints"),
+                               (["best", "image 1"], results, "one of worst, best, disagree, random, or names"),
                                (["image 33"], results, "did you mean image"),
                                (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
         with pytest.raises(InputError, match=sentence):
@@ -352,7 +360,8 @@ def test_picks_that_cannot_be(capsys):
 
 def test_names_in_figures():
     assert name_text("short") == "short" and name_text("costs $5") == r"costs \$5"
-    assert name_text("abcdefghijklmnopqrstuvwxyz", 10) == "abcde…wxyz"
+    assert name_text("abcdefghij", 10) == "abcdefghij" and name_text("ABCDEFGHIJ", 10) == "ABCD…HIJ"
+    assert name_text("abcdefghijklmnopqrstuvwxyz", 10) == "abcd…wxyz"
     assert names_text(["one", "two", "three"], 9) == "one, two,\nthree"
     assert title_text("BCE, lr 0.1, seed 3 of 4", 8).splitlines() == ["BCE, lr", "0.1,", "…of 4"]
     assert names_text(["word"] * 20, 10, 2).splitlines()[-1].endswith("…") and len(names_text(["w"] * 99, 9, 2)) < 25
@@ -372,4 +381,5 @@ def test_files_are_the_same_each_time_and_have_no_type_3_fonts(tmp_path, capsys)
     figure = new_figure(2, 2)
     figure.text(0.5, 0.5, "\U0001f6e9 \u6d77")
     save_figure(figure, tmp_path / "glyphs")
-    assert capsys.readouterr().err.count("warning: glyphs: Glyph") == 1
+    save_figure(figure, tmp_path / "again")
+    assert capsys.readouterr().err.count("warning: Glyph") == 1  # once, not for each figure

@@ -188,13 +188,15 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
                            (["--show_predictions", 1, "--pick", "nowhere", *out], "--pick nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
+                           (["--images", runs["data"], "--save_path", runs["data"] / "out"], "lies among the images"),
+                           (["--pick", "best"], "--pick is for --show_predictions and --show_gradcam"),
                            (["--images", runs["data"], "--show_gradcam", 1, "--pick", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert sentence in fails(capsys, evaluate, *both, *argv)
     one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--pick", "disagree", *out]
     assert "needs two checkpoints" in fails(capsys, evaluate, *one)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
-    assert "only 6 images to show, not 100" in capsys.readouterr().err
+    assert "100 images to show, but there are only 6" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"predictions_1.svg", "predictions_2.svg"}
 
 

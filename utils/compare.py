@@ -67,7 +67,8 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
         group = next((group for group in groups if differ_only_by("seed", group[0].options, run.options)), None)
         groups.append([run]) if group is None else group.append(run)
     titles = run_titles([group[0].options for group in groups], ignore=["seed"])
-    return dict(zip(titles, groups))
+    return {title if titles.count(title) == 1 else f"{title}, {group[0].folder}": group
+            for title, group in zip(titles, groups)}
 
 
 def columns_of(report: dict[str, Any]) -> dict[str, str]:
@@ -139,6 +140,9 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     args = parser.parse_args(argv)
     runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in args.runs}.values()]
     groups = group_by_seed(runs)
+    for title, group in groups.items():
+        if len({run.options.get("seed") for run in group}) < len(group):
+            warn(f"{title}: some of its {len(group)} runs have the same seed, and count as if they had not")
     folder = make_folder(args.save_path)
     save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
                 folder / "curves", args.formats)
@@ -152,8 +156,10 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     if reports:
         if len({(report["images"], *report["per_label"]) for report in reports}) > 1:
             warn("the runs were tested on different images or labels; their figures cannot be compared")
-        columns = {name: title for report in reports for name, title in columns_of(report).items()}
-        print(write_tables(folder, table(groups), columns))
+        if len({"single_label" in report for report in reports}) > 1:
+            raise InputError("runs with one label per image and runs with several have different figures; compare them "
+                             "in two calls")
+        print(write_tables(folder, table(groups), columns_of(reports[0])))
     print(f"written: {folder}")
     return groups
 

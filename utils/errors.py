@@ -1,5 +1,6 @@
 """Errors that are the input's fault: one clear sentence for the user, no traceback."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -40,5 +41,5 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"{sys.argv[0]}: {sentence}", file=sys.stderr)
+    print(f"{os.path.basename(sys.argv[0])}: {sentence}", file=sys.stderr)
     return code

@@ -23,6 +23,8 @@ def rank_images(results: Results) -> np.ndarray:
 def check_pick(pick: Sequence[str], results: Results, checkpoints: int) -> None:
     """Raise InputError for a PICK that the images or the number of checkpoints do not allow, and for a name of no image
     or of several."""
+    if len(pick) > 1 and set(pick) & set(PICKS):
+        raise InputError(f"--pick takes one of {', '.join(PICKS)}, or names of images, not both")
     if not _is_keyword(pick):
         for name in pick:
             _named(name, results.images)
@@ -46,7 +48,7 @@ def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]
         return list(dict.fromkeys(_named(name, results.images) for name in pick))
     how = pick[0] if pick else "first" if results.labels is None else "worst"
     if number > len(results.images):
-        warn(f"there are only {len(results.images)} images to show, not {number}")
+        warn(f"{number} images to show, but there are only {len(results.images)}")
     if how == "first":
         order = np.arange(len(results.images))
     elif how == "random":  # the same in every call, so that a figure can be drawn again

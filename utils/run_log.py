@@ -87,19 +87,23 @@ def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None
 
 def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
     """Short names of runs for figures and tables: the loss; data, network and image size, where they are not the same
-    for all; and of runs with the same loss, what else differs.
+    for all; and as much else as tells runs of the same loss apart.
 
     Args:
-        runs: the options of each, as args.json holds them.
+        runs: the options of each, as args.json holds them; nothing where they are not known.
         ignore: options that shall not tell runs apart, beside those that do not change a run.
     """
-    titles = []
-    for run in runs:
-        known = [other for other in runs if other]
-        same_loss = [other for other in known if other.get("loss") == run.get("loss")]
-        differing = [f"{name} {value}" for name, value in run.items() if name not in {*_HARMLESS, *ignore}
-                     and any(other.get(name) != value for other in (known if name in _CONTEXT else same_loss))]
-        titles.append(", ".join([LOSS_TITLES.get(run.get("loss"), run.get("loss", "")), *differing]))
+    known = [run for run in runs if run]
+    titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
+    names = {name for run in known for name in run} - {"loss", *_HARMLESS, *_CONTEXT, *ignore}
+    paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
+    for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
+        so_far = list(titles)
+        for place, run in enumerate(runs):
+            alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
+            values = {str(other.get(name)) for other in (known if name in _CONTEXT else alike)}
+            if run and len(values) > 1:
+                titles[place] += f", {name} {Path(str(run.get(name))).name}"
     return titles
 
 

@@ -13,11 +13,12 @@ def draw_confusion(counts: np.ndarray, names: list[str]):
     frequent classes do not hide rare ones."""
     totals = counts.sum(1)
     rows = [f"{name_text(name)} ({total})" for name, total in zip(names, totals)]
-    side = min(3 + 0.27 * len(names), 40)
+    side = min(max(5, 3 + 0.27 * len(names)), 40)
     figure = new_figure(side, side)
     axes = figure.add_subplot()
     draw_percent(axes, 100 * counts / totals[:, None].clip(1), rows, names)
-    axes.set(xlabel="predicted class", ylabel="true class (images)", title="percent of the true class's images")
+    axes.set(xlabel="predicted class", ylabel="true class (images)")
+    show_caption(figure, "percent of the true class's images")
     return figure
 
 
@@ -61,15 +62,15 @@ def draw_mistakes(decided: dict[str, np.ndarray], labels: np.ndarray, names: lis
     rows = [f"{name_text(name)} ({'|'.join(str(count[row]) for count in missed.values())})"
             for row, name in enumerate(names)]
     return _side_by_side({title: mistakes(own, labels) for title, own in decided.items()}, rows, names,
-                         "% of the images in which the row's label was missed (how many) with a false prediction of "
-                         "the column's")
+                         "% of the images in which the row's label was missed (how many, panel by panel) with a false "
+                         "prediction of the column's")
 
 
 def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], caption: str):
     side, text = min(2 + 0.22 * len(columns), 30), 0.07 * max(len(row) for row in rows)
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
-    figure = new_figure(text + across * side, 0.4 + down * (side + text + 0.4))
+    figure = new_figure(max(4, text + across * side), 0.4 + down * (side + text + 0.4))
     for place, (name, percent) in enumerate(matrices.items(), start=1):
         axes = figure.add_subplot(down, across, place)
         draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)

@@ -75,5 +75,6 @@ def draw_comparison(logs: dict[str, list[Path]]):
 
 def _draw_line(axes, columns: dict[str, list[float]], name: str, label: str, index: int, scale: float) -> None:
     epochs = columns["epoch"]
+    axes.set_xlim(0.5, max(axes.get_xlim()[1], epochs[-1] + 0.5))
     axes.plot(epochs, [scale * value for value in columns[name]], label=label, markersize=4,
               markevery=max(1, len(epochs) // 8), **line_style(index))

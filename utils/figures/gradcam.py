@@ -1,5 +1,6 @@
 """Grad-CAM over the picture: where each checkpoint finds its evidence for a label."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,9 +26,9 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
     picture = thumbnail(picture)
     gray = picture.convert("L")
     show_picture(left, picture)
-    left.set_title(name_text(results.images[0].name, 24), fontsize=8)
+    left.set_title(name_text(results.images[0].name, 20), fontsize=8)
     if results.labels is not None:
-        left.set_xlabel(names_text(results.names_of(0) or ["(no label)"], 24, 8), fontsize=8)
+        left.set_xlabel(names_text(results.names_of(0) or ["(no label)"], 20, 8), fontsize=8)
     for column, (checkpoint, own) in enumerate(maps.items(), start=1):
         for row, label in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
@@ -45,14 +46,26 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
     bar = figure.colorbar(heat, ax=figure.axes, shrink=min(1, 3 / len(shown)), aspect=30, pad=0.01)
     bar.set_label("share of the map's maximum; line: half", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
+    bar.ax.set_facecolor("0.5")  # the colours lie over gray there, too
     return figure
+
+
+@functools.cache
+def _heat_colors():
+    """Brighter and more opaque with more evidence, so that the picture shows where there is none."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    share = np.linspace(0, 1, 256)
+    colors = colormaps["inferno"](share)
+    colors[:, 3] = 0.15 + 0.5 * share
+    return ListedColormap(colors)
 
 
 def _draw_heat(axes, heat: np.ndarray):
     top = heat.max()
     share = heat / top if top > 0 else heat
-    drawn = axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.5 * share, extent=(0, 1, 0, 1),
-                        aspect="auto")
+    drawn = axes.imshow(share, cmap=_heat_colors(), vmin=0, vmax=1, extent=(0, 1, 0, 1), aspect="auto")
     if top > 0:
         axes.contour(np.flipud(share), [0.5], colors="white", linewidths=0.9, extent=(0, 1, 0, 1))
     else:  # no position speaks for the label

@@ -41,9 +41,9 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
         panels = figure.subplots(len(page), columns, squeeze=False, width_ratios=[0.8] + [1] * (columns - 1))
         for (left, *rest), image in zip(panels, page):
             show_picture(left, thumbnail(next(pictures)))
-            left.set_title(name_text(results.images[image].name, 28), fontsize=8)
+            left.set_title(name_text(results.images[image].name, 22), fontsize=8)
             if known:
-                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 24, 4), fontsize=7.5)
+                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 22, 4), fontsize=7.5)
             for axes, title in zip(rest, results.scores):
                 decided = results.decided[title][image]
                 present = results.labels[image] == 1 if known else decided
@@ -51,11 +51,13 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
                 show_buffer(axes, reach[title], threshold=not results.single_label)
                 if image == first:
                     axes.set_title(title_text(title, 24), fontsize=9, fontweight="bold")
-        shown = OUTCOMES.values() if known else []
-        handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for _, look, _ in shown]
+        looks = {words: look for _, look, words in OUTCOMES.values()}
+        if not known:
+            looks = {"predicted": looks["present, predicted"], "not predicted": looks["absent, not predicted"]}
+        handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for look in looks.values()]
         handles.append(figure.axes[-1].axvspan(0, 0, color="0.88"))
-        figure.legend(handles, [*(words for *_, words in shown), "buffer interval"], loc="outside lower center",
-                      ncols=len(handles), frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
+        figure.legend(handles, [*looks, "buffer interval"], loc="outside lower center", ncols=len(handles),
+                      frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
         yield figure
 
 

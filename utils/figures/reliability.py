@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.calibration import calibration_curve
 
 from ..metrics import CALIBRATION_BINS, expected_calibration_error
-from .style import WIDTH, line_style, new_figure, show_caption, title_text
+from .style import WIDTH, line_style, new_figure, show_caption, show_legend
 
 
 def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: str = ""):
@@ -21,12 +21,12 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: 
     for index, (title, own) in enumerate(scores.items()):
         present, mean_score = calibration_curve(labels.ravel(), own.ravel(), n_bins=CALIBRATION_BINS)
         error = expected_calibration_error(own, labels)
-        upper.plot(mean_score, present, label=f"{title_text(title, 32)}: ECE {100 * error:.1f} %", markersize=4,
+        upper.plot(mean_score, present, label=f"{title}: ECE {100 * error:.1f} %", markersize=4,
                    **line_style(index))
         counts, edges = np.histogram(own, CALIBRATION_BINS, (0, 1))
         lower.stairs(counts, edges, **{name: line_style(index)[name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
-    upper.legend(fontsize=8, loc="upper left")
+    show_legend(figure, *upper.get_legend_handles_labels())
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores in the bin")
     lower.set_ylim(bottom=0.7)
     lower.yaxis.set_minor_formatter("")

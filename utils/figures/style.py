@@ -1,7 +1,9 @@
 """What all figures share: sizes, colours that differ in gray too, names as text, files."""
 
+import functools
 import io
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,11 +45,19 @@ def new_figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _width(text: str) -> float:
+    """About how many average letters a text is wide."""
+    return sum(1.7 if unicodedata.east_asian_width(letter) in "WF" else 1.25 if letter.isupper() or letter in "mwMW@%"
+               else 1 for letter in text)
+
+
 def name_text(name: str, width: int = 24) -> str:
     """A name as a figure shows it: the middle of a long one left out, and a dollar is no formula."""
-    if len(name) > width:
-        name = f"{name[:(width + 1) // 2]}…{name[len(name) - width // 2 + 1:]}"
-    return name.replace("$", r"\$")
+    text, kept = name, len(name)
+    while _width(text) > width:
+        kept -= 1
+        text = f"{name[:(kept + 1) // 2]}…{name[len(name) - kept // 2:]}"
+    return text.replace("$", r"\$")
 
 
 def names_text(names: Iterable[str], width: int, lines: int = 4, before: str = "") -> str:
@@ -114,4 +124,9 @@ def save_figure(figure, path: Path, formats: Iterable[str] = ("png",)) -> None:
         for kind in formats:
             figure.savefig(path.with_name(f"{path.name}.{kind}"), dpi=200, metadata=_NO_DATE[kind])
     if caught:
-        warn(f"{path.name}: {caught[0].message}")
+        _warn_once(str(caught[0].message))
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warn(message)

@@ -14,18 +14,18 @@ def draw_thresholds(scores: dict[str, np.ndarray], labels: np.ndarray, reach: fl
         labels: (N, C) of 0 and 1.
         reach: the buffer interval is 0.5 - reach ... 0.5 + reach.
     """
-    figure = new_figure(WIDTH, 3.2)
+    figure = new_figure(WIDTH, 3 + 0.3 * len(scores))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     thresholds = np.linspace(0.01, 0.99, 99)
     for index, (title, own) in enumerate(scores.items()):
         for axes, f1 in zip(panels, f1_over_thresholds(own, labels, thresholds)):
             best = f1.argmax()
-            label = (f"{title_text(title, 28)}: {100 * f1[49]:.1f} at 0.5, {100 * f1[best]:.1f} at "
-                     f"{thresholds[best]:.2f}")
+            label = f"{title}: {100 * f1[49]:.1f} at 0.5, {100 * f1[best]:.1f} at {thresholds[best]:.2f}"
+            label = title_text(label, 48)
             axes.plot(thresholds, 100 * f1, markevery=[best], markersize=5, label=label, **line_style(index))
     for axes, title in zip(panels, ("micro F1 (%)", "macro F1 (%)")):
         show_buffer(axes, reach)
         axes.set(title=title, xlabel="threshold", xlim=(0, 1))
-        axes.legend(fontsize=7, loc="lower center")
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
     panels[0].set_ylim(bottom=0)
     return figure
