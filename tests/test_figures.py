@@ -228,7 +228,7 @@ def test_precision_recall_panels():
             assert axes.get_title() == f"{name} (0)\nno positives" and len(axes.lines) == 1
             continue
         ap = [100 * average_precision_score(present, scores[:, column]) for scores in results.scores.values()]
-        assert axes.get_title() == f"{name} ({present.sum()})\nAP {ap[0]:.0f} | {ap[1]:.0f}"
+        assert axes.get_title() == f"{name} ({present.sum()})\nAP {ap[0]:.0f}, {ap[1]:.0f}"
         for line, scores in zip(axes.lines[1:], results.scores.values()):
             recall, precision = line.get_data()
             of_present = np.sort(scores[present == 1, column])

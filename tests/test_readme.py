@@ -40,6 +40,17 @@ def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
                     ["**ce**", "**0.001**", "**mean of 2**", "", "**45.00**", "**60.00**"]]
 
 
+def test_the_pointing_game_is_that_of_the_result_files():
+    rows = set()
+    for file in (ROOT / "benchmark" / "results" / "pointing_game").glob("*.json"):
+        result = json.loads(file.read_text())
+        options = result["options"]
+        rows.add(f"| {options['model']}, {options['loss']}, {options['image_size']} px | {100 * result['hits']:.2f} % | "
+                 f"{100 * result['chance']:.2f} % |")
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("| maximum in the box |")[1].split("\n\n")[0]
+    assert rows and set(text.splitlines()[2:]) == rows
+
+
 def test_pictures_and_files_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     pictures = [part.split(")")[0] for part in text.split("](image/")[1:]]

@@ -33,7 +33,7 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
                 precision, recall, _ = precision_recall_curve(present, own[:, column], drop_intermediate=True)
                 axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.1, **line_style(index, marker=False))
                 precisions.append(f"{100 * average_precision_score(present, own[:, column]):.0f}")
-        figures = textwrap.fill(f"AP {' | '.join(precisions)}", 20) if precisions else "no positives"
+        figures = textwrap.fill(f"AP {', '.join(precisions)}", 20) if precisions else "no positives"
         axes.set_title(f"{name_text(name, 16)} ({present.sum():.0f})\n{figures}", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])

@@ -15,7 +15,7 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: 
         labels: (N, C) of 0 and 1.
         remark: a sentence below.
     """
-    figure = new_figure(WIDTH * 0.6, 5)
+    figure = new_figure(WIDTH * 0.6, 5 + 0.2 * len(scores))
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
     for index, (title, own) in enumerate(scores.items()):
@@ -27,7 +27,7 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: 
         lower.stairs(counts, edges, **{name: line_style(index)[name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
     show_legend(figure, *upper.get_legend_handles_labels())
-    lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores in the bin")
+    lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores")
     lower.set_ylim(bottom=0.7)
     lower.yaxis.set_minor_formatter("")
     show_caption(figure, remark)
