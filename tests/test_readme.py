@@ -45,8 +45,8 @@ def test_the_pointing_game_is_that_of_the_result_files():
     for file in (ROOT / "benchmark" / "results" / "pointing_game").glob("*.json"):
         result = json.loads(file.read_text())
         options = result["options"]
-        rows.add(f"| {options['model']}, {options['loss']}, {options['image_size']} px | {100 * result['hits']:.2f} % | "
-                 f"{100 * result['chance']:.2f} % |")
+        what = ", ".join([options["model"], options["loss"], f"{options['image_size']} px"])
+        rows.add(f"| {what} | {100 * result['hits']:.2f} % | {100 * result['chance']:.2f} % |")
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("| maximum in the box |")[1].split("\n\n")[0]
     assert rows and set(text.splitlines()[2:]) == rows
 

@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 from ..results import Results
-from .style import (BLUE, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture, thumbnail,
+from .style import (BLUE, BUFFER, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture, thumbnail,
                     title_text)
 
-TOP = 7  # labels shown, as in the paper's figure
+TOP = 7  # labels shown, as in the reference implementation's picture
 PER_FIGURE = 4  # images
 
 # (present, predicted) -> mark, how the bar looks, and the legend's words. Marks and hatches do not depend on colour.
@@ -55,7 +55,7 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
         if not known:
             looks = {"predicted": looks["present, predicted"], "not predicted": looks["absent, not predicted"]}
         handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for look in looks.values()]
-        handles.append(figure.axes[-1].axvspan(0, 0, color="0.88"))
+        handles.append(figure.axes[-1].axvspan(0, 0, **BUFFER))
         figure.legend(handles, [*looks, "buffer interval"], loc="outside lower center", ncols=len(handles),
                       frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
         yield figure
