@@ -137,6 +137,7 @@ def test_predictions_without_known_labels_have_no_mistakes():
         "predicted", "not predicted", "buffer interval"]
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("size", [(40, 30), (2000, 20), (10, 900)])
 @pytest.mark.parametrize("names, titles", [
     (NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES),
@@ -269,6 +270,7 @@ def test_co_occurrence_and_mistakes_against_loops():
     assert wrong.any()
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("names, single_label, titles", [
     (NAMES, False, ["R4C", "BCE"]), (NAMES[:1], False, ["BCE"]), (NAMES[:3], False, ["R4C"]),
     (LONG_NAMES, False, LONG_TITLES), (LONG_NAMES, True, ["R4C", "CE"]), (["W" * 30, "b", "c"], True, ["CE"]),
