@@ -30,7 +30,7 @@ from utils.arguments import (HelpFormatter, add_machine_options, batch_size, ima
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly, warn
 from utils.figures import Shown, score_figures
-from utils.figures.curves import draw_comparison
+from utils.figures.curves import draw_comparison, draw_curves
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.predictions import draw_predictions
 from utils.figures.style import FORMATS, png_of, save_figure
@@ -281,8 +281,8 @@ def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Resul
     """The figures that the options ask for."""
     logs = {checkpoint.title: [checkpoint.weights.with_name("log.csv")] for checkpoint in checkpoints}
     if args.report and all(log.is_file() for log, in logs.values()):
-        yield Shown("training", "Training", "Losses have different units: shares of the first epoch's.",
-                    draw_comparison(logs))
+        yield Shown("training", "Training", "Over the epochs; the checkpoint is that of the epoch in the table.",
+                    draw_comparison(logs) if len(logs) > 1 else draw_curves(*logs[checkpoints[0].title]))
     if args.report or args.show_scores:
         yield from score_figures(results)
     if args.show_predictions:
