@@ -240,6 +240,14 @@ def test_precision_recall_panels():
     check_texts(figure)
 
 
+def test_precision_recall_titles_of_many_checkpoints_fit_their_panels():
+    scores = {f"BCE, lr {rate}": np.array([[0.9, 0.1], [0.2, 0.8]]) for rate in range(8)}
+    figure = draw_precision_recall(scores, np.eye(2), ["a", "b"])
+    lines = figure.axes[0].get_title().splitlines()
+    assert " ".join(lines[1:]) == "AP " + ", ".join(["100"] * 8) and max(map(len, lines)) <= 20
+    check_texts(figure)
+
+
 def test_f1_over_thresholds_is_scikit_learns():
     results = example(images=40)
     scores, labels, thresholds = results.scores["R4C"], results.labels, np.array([0.1, 0.5, 0.77])

@@ -133,6 +133,8 @@ def test_one_checkpoint_writes_beside_itself(runs, tmp_path):
 
 def test_several_checkpoints_keep_their_own_results_and_share_a_folder_of_figures(runs, both, tmp_path):
     work_dir = tmp_path / "work"
+    evaluate(*both, "--work-dir", work_dir)
+    assert not work_dir.exists()  # nothing to draw
     evaluate(*both, "--work-dir", work_dir, "--show_predictions", 1)
     assert {path.name for path in (work_dir / "comparison").iterdir()} == {"predictions_1.png", "predictions_1.pdf"}
     assert all((runs[loss] / "test_best" / "metrics.json").is_file() for loss in ("r4c", "bce"))
@@ -193,6 +195,7 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
                            (["--images", runs["data"], "--show_gradcam", 1, "--pick", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert sentence in fails(capsys, evaluate, *both, *argv)
+    assert not (tmp_path / "out").exists()  # all of that is said before the work
     one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--pick", "disagree", *out]
     assert "needs two checkpoints" in fails(capsys, evaluate, *one)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")

@@ -70,7 +70,7 @@ def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: lis
     side, text = min(2 + 0.22 * len(columns), 30), 0.07 * max(len(row) for row in rows)
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
-    figure = new_figure(max(4, text + across * side), 0.4 + down * (side + text + 0.4))
+    figure = new_figure(text + across * side, 0.4 + down * (side + text + 0.4))
     for place, (name, percent) in enumerate(matrices.items(), start=1):
         axes = figure.add_subplot(down, across, place)
         draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)
