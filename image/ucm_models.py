@@ -1,8 +1,6 @@
 """Draw what three models see in real images (image/ucm_*): python image/ucm_models.py
 
-They are those of the README's table of UCM_Multilabel, which its command leaves below runs/:
-
-    python benchmark/compare_losses.py --dataset UCM_Multilabel --max_epoch 30 --runs bce:5e-4 focal:1e-3 r4c:2e-4 ...
+They are the models in bold in the README's table of UCM_Multilabel, whose command leaves them below runs/.
 """
 
 import sys
