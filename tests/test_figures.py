@@ -101,8 +101,8 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
             missed = [f"{NAMES[label]}\xa0{scores[label]:.2f}" for label in order[TOP:] if labels[label]]
             assert axes.get_xlabel().replace("\n", " ") == ("FN below: " + ", ".join(missed) if missed else "")
             assert bool(axes.lines)  # the threshold
-            spans = [patch.get_extents() for patch in axes.patches if patch.get_zorder() == 0 and patch.get_width() > 0]
-            ends = axes.transData.inverted().transform(spans[0])[:, 0]
+            spans = [patch.get_extents() for patch in axes.patches if patch.get_zorder() == 0]
+            ends = axes.transData.inverted().transform(max(spans, key=lambda span: span.width))[:, 0]
             assert ends == pytest.approx([0.4, 0.6])
     assert all(marks.values())  # both kinds of mistakes were there to be checked
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
