@@ -29,10 +29,10 @@ from utils.arguments import (HelpFormatter, add_machine_options, batch_size, ima
                              pick_num_workers)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly, warn
-from utils.figures import Shown, score_figures
 from utils.figures.curves import draw_comparison, draw_curves
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.predictions import draw_predictions
+from utils.figures.scores import Shown, score_figures
 from utils.figures.style import FORMATS, png_of, save_figure
 from utils.gradcam import grad_cam
 from utils.html_report import write_html_report

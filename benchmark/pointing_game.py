@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import trange
+from torch.utils.data import DataLoader, TensorDataset
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -27,6 +27,7 @@ from dataset.synthetic.canvas import COURTS, ID, Canvas  # noqa: E402
 from dataset.synthetic.things import airplane, boat, court, tank  # noqa: E402
 from loss import LOSSES, build_loss  # noqa: E402
 from model import NETWORKS, build_model, network_name  # noqa: E402
+from utils.engine import train_one_epoch  # noqa: E402
 from utils.gradcam import grad_cam  # noqa: E402
 
 OBJECTS = {
@@ -58,13 +59,14 @@ def learn(model: nn.Module, size: int, loss: str, epochs: int, lr: float) -> Non
     """Train on SCENES scenes, each turned at random in every epoch."""
     images, labels, _ = one_object_scenes(SCENES, size, seed=0)
     optimizer, criterion, normalize = torch.optim.Adam(model.parameters(), lr=lr), build_loss(loss), Normalize()
-    model.train()
-    for _ in trange(epochs, desc="epochs", leave=False):
-        for batch in torch.randperm(SCENES).split(BATCH):
-            turned = torch.rot90(images[batch], int(torch.randint(4, ())), (2, 3))
-            optimizer.zero_grad()
-            criterion(*model(normalize(turned)), labels[batch])[0].backward()
-            optimizer.step()
+
+    def turn(batch: Tensor) -> Tensor:
+        return normalize(torch.rot90(batch, int(torch.randint(4, ())), (2, 3)))
+
+    for epoch in range(1, epochs + 1):
+        loader = DataLoader(TensorDataset(images, labels), batch_sampler=torch.randperm(SCENES).split(BATCH),
+                            generator=torch.Generator())
+        train_one_epoch(model, loader, criterion, optimizer, turn, torch.device("cpu"), f"epoch {epoch}/{epochs}")
     model.eval()
 
 

@@ -1,5 +1,6 @@
 """Shared pieces: the shared folder with reference vectors, where there is one, and miniature data sets."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,15 @@ def write_table(path: Path, keys: list[str], labels: np.ndarray, delimiter: str 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [["IMAGE\\LABEL", *NAMES], *([key, *map(str, row)] for key, row in zip(keys, labels))]
     path.write_bytes("".join(delimiter.join(row) + newline for row in rows).encode())
+
+
+def read_scores(folder: Path, names: list[str] = NAMES) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels (N, C) of a test's scores.csv."""
+    with open(folder / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in names] for row in rows], np.float32)
+                      for kind in ("score", "label"))
+    return scores, labels
 
 
 def write_classes(root: Path, counts: dict[str, int]) -> None:

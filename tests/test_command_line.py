@@ -12,7 +12,7 @@ import torch
 
 import Test
 import Train
-from conftest import NAMES, random_labels, write_image, write_table
+from conftest import NAMES, random_labels, read_scores, write_image, write_table
 from model import NETWORKS, build_model
 from utils.errors import exit_cleanly
 from utils.figures.curves import draw_curves
@@ -92,11 +92,7 @@ def test_test_needs_the_checkpoint_alone(trained, capsys, tmp_path):
     assert f"{100 * report['metrics']['mAP']:.2f}" in printed and report["images"] == 6
     folder = trained / "test_best"
     assert json.loads((folder / "metrics.json").read_text()) == report
-    with open(folder / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows])
-                      for kind in ("score", "label"))
-    assert multilabel_metrics(scores.astype(np.float32), labels) == report["metrics"]
+    assert multilabel_metrics(*read_scores(folder)) == report["metrics"]
     # The validation list gives back the figure that chose the checkpoint.
     report = evaluate("--weights_path", trained / "best.pth", "--test_dir", trained / "val.txt",
                       "--save_path", tmp_path / "val")

@@ -14,13 +14,13 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
-from utils.figures import NOT_PROBABILITIES, score_figures
 from utils.figures.confusion import draw_confusion, mistakes, percent_of_row_label
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall
 from utils.figures.predictions import PER_FIGURE, TOP, draw_predictions
 from utils.figures.reliability import draw_reliability
+from utils.figures.scores import NOT_PROBABILITIES, score_figures
 from utils.figures.style import BLUE, RED, line_style, name_text, names_text, new_figure, save_figure, title_text
 from utils.figures.threshold import draw_thresholds
 from utils.metrics import expected_calibration_error, f1_over_thresholds, image_ranking_losses

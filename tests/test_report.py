@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import Test
-from conftest import NAMES, write_image, write_ucm
+from conftest import NAMES, read_scores, write_image, write_ucm
 from test_command_line import evaluate, fails, train
 from utils.figures.style import new_figure
 from utils.html_report import write_html_report
@@ -74,14 +74,6 @@ class Page(HTMLParser):
                 self.tables[-1][-1][-1] += data
             elif self.cards:
                 self.cards[-1] += data.strip() + " "
-
-
-def read_scores(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    with open(folder / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    scores, labels = (np.array([[float(row[f"{kind} {name}"]) for name in NAMES] for row in rows])
-                      for kind in ("score", "label"))
-    return scores, labels
 
 
 def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):

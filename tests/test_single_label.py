@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import Test
-from conftest import write_classes
+from conftest import read_scores, write_classes
 from dataset import train_transform
 from test_command_line import evaluate, fails, train
 from utils.metrics import confusions, multilabel_metrics, single_label_metrics
@@ -37,13 +37,6 @@ def write_others(root, counts):
         Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
 
 
-def read_scores(folder):
-    with open(folder / "scores.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return (np.array([[float(row[f"{kind} {name}"]) for name in SCENES] for row in rows], np.float32)
-            for kind in ("score", "label"))
-
-
 def test_accuracy_selects_and_is_logged(trained):
     with open(trained / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -59,7 +52,7 @@ def test_accuracy_selects_and_is_logged(trained):
 def test_report_and_its_files(trained, capsys):
     report = evaluate("--weights_path", trained / "best.pth", "--device", "cpu")
     printed = capsys.readouterr().out
-    scores, labels = read_scores(trained / "test_best")
+    scores, labels = read_scores(trained / "test_best", SCENES)
     assert report["images"] == 40 and report["single_label"]["top5"] is None  # four classes
     assert {**report["single_label"], "top5": 0} == pytest.approx({**single_label_metrics(scores, labels), "top5": 0})
     assert report["metrics"] == pytest.approx(multilabel_metrics(scores, labels))
@@ -95,7 +88,7 @@ def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     assert [row["labels"] for row in rows] == [SCENES[column] for column in scores.argmax(1)]
     evaluate("--weights_path", trained / "best.pth", "--save_path", tmp_path / "test")
     with open(tmp_path / "test" / "scores.csv", newline="") as file:
-        tested = dict(zip((row["image"] for row in csv.DictReader(file)), next(read_scores(tmp_path / "test"))))
+        tested = dict(zip((row["image"] for row in csv.DictReader(file)), read_scores(tmp_path / "test", SCENES)[0]))
     common = [row["image"] in tested for row in rows]
     assert sum(common) >= 5  # the same scores as in the test
     np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],

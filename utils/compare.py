@@ -45,18 +45,17 @@ def read_run(folder: Path) -> Run:
     log = folder / "log.csv"
     try:
         options = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
-        if len(log.read_text(encoding="utf-8").splitlines()) < 2:
-            raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
+        rows = len(log.read_text(encoding="utf-8").splitlines())
         places = [Path(options.get("save_path") or folder) / "test_best", folder]  # save_path: where its best.pth is
         files = [place / "metrics.json" for place in places if (place / "metrics.json").is_file()]
         report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
         if report is not None and not {"images", "per_label"} <= report.keys() | figures_of(report).keys():
             raise KeyError("images, per_label")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{folder} is no folder of a run: args.json and log.csv of Train.py are wanted, and "
                          f"metrics.json of Test.py if there is one ({type(error).__name__}: {error})") from error
+    if rows < 2:  # the first is the header
+        raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
     return Run(folder, options, log, report)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .report import TITLES, per_label_columns, percent
+from .report import TITLES, figure_text, per_label_columns, percent
 from .results import Results
 
 _THUMBNAIL = 256  # px, shown at half of it on common screens
@@ -56,8 +56,7 @@ def _overall(reports: dict[str, dict[str, Any]]) -> str:
     rows = [["epoch", *(str(report["epoch"] or "-") for report in reports.values())]]
     for name in columns[0]:
         title = TITLES[name] + " (arg max)" * name.startswith("argmax_")
-        rows.append([title, *(f"{column[name]:.2f}" if name == "coverage" else percent(column[name])
-                              for column in columns)])
+        rows.append([title, *(figure_text(name, column[name]) for column in columns)])
     for figure in ("F1", "F2"):
         script = [report["reference_script"][figure] for report in reports.values()]
         rows.append([f"reference script {figure}", *map(percent, script)])

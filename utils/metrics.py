@@ -126,11 +126,11 @@ def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dic
     return {name: float(value) for name, value in macro.items()}
 
 
-def decisions(scores: np.ndarray, single_label: bool, threshold: float = 0.5) -> np.ndarray:
-    """The predicted labels (N, C), bool: scores above the threshold, or for a single label, the highest one."""
+def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
+    """The predicted labels (N, C), bool: scores above 0.5, or for a single label, the highest one."""
     if single_label:
         return np.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
-    return scores > threshold
+    return scores > 0.5
 
 
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -62,8 +62,8 @@ def format_report(report: dict[str, Any]) -> str:
                  "single-label data too (its accuracy is that of the arg max):"]
     lines.append(f"{'':32}{'all labels':>12}{f'{kept} labels with {RARE}+ positives':>34}")
     for name, value in report["metrics"].items():
-        text = f"{value:.2f}" if name == "coverage" else percent(value)
-        lines.append(f"{TITLES[name]:32}{text:>12}" + (f"{percent(rare[name]):>34}" if name in rare else ""))
+        of_kept = f"{percent(rare[name]):>34}" if name in rare else ""
+        lines.append(f"{TITLES[name]:32}{figure_text(name, value):>12}{of_kept}")
     script = report["reference_script"]
     lines.append(f"{'reference script F1, F2':32}{percent(script['F1']):>12}{percent(script['F2']):>8}"
                  "   (its formula; comparable with numbers of that script only)")
@@ -129,6 +129,11 @@ def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names:
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def figure_text(name: str, value: float | None) -> str:
+    """A figure of a table: percent, save the coverage, which counts labels."""
+    return f"{value:.2f}" if name == "coverage" else percent(value)
 
 
 def percent(value: float | None) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ..results import Results
-from .predictions import OUTCOMES, outcome_color
+from .predictions import OUTCOMES
 from .style import name_text, names_text, new_figure, show_picture, thumbnail, title_text
 
 
@@ -36,9 +36,9 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
             heat = _draw_heat(axes, own[row])
             predicted = bool(results.decided[checkpoint][0, label])
             truth = predicted if results.labels is None else bool(results.labels[0, label])
-            mark = OUTCOMES[truth, predicted][0]
-            axes.set_xlabel(f"{results.scores[checkpoint][0, label]:.2f} {mark}", fontsize=7.5, labelpad=2,
-                            color=outcome_color(truth, predicted), fontweight="bold" if mark else "normal")
+            outcome = OUTCOMES[truth, predicted]
+            axes.set_xlabel(f"{results.scores[checkpoint][0, label]:.2f} {outcome.mark}", fontsize=7.5, labelpad=2,
+                            color=outcome.color, fontweight="bold" if outcome.mark else "normal")
             if row == 0:
                 axes.set_title(title_text(checkpoint, 16), fontsize=8.5, fontweight="bold")
             if column == 1:

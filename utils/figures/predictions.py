@@ -1,6 +1,7 @@
 """Predicted results: pictures, and beside each the labels that every checkpoint ranks highest."""
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,18 +13,25 @@ from .style import (BLUE, BUFFER, RED, WIDTH, name_text, names_text, new_figure,
 TOP = 7  # labels shown, as in the reference implementation's picture
 PER_FIGURE = 4  # images
 
-# (present, predicted) -> mark, how the bar looks, and the legend's words. Marks and hatches do not depend on colour.
+
+class Outcome(NamedTuple):
+    """How a label is shown: its mark and the colour of its text, its bar, and the legend's words."""
+
+    mark: str
+    color: str
+    bar: dict[str, str]
+    words: str
+
+
+# Of (present, predicted). Marks and hatches do not depend on colour.
 OUTCOMES = {
-    (True, True): ("", {"color": "0.35"}, "present, predicted"),
-    (False, True): ("FP", {"facecolor": "white", "edgecolor": BLUE, "hatch": "/////"}, "false positive (FP)"),
-    (True, False): ("FN", {"facecolor": "white", "edgecolor": RED, "hatch": "xxxxx"}, "false negative (FN)"),
-    (False, False): ("", {"color": "0.75"}, "absent, not predicted"),
+    (True, True): Outcome("", "black", {"color": "0.35"}, "present, predicted"),
+    (False, True): Outcome("FP", BLUE, {"facecolor": "white", "edgecolor": BLUE, "hatch": "/////"},
+                           "false positive (FP)"),
+    (True, False): Outcome("FN", RED, {"facecolor": "white", "edgecolor": RED, "hatch": "xxxxx"},
+                           "false negative (FN)"),
+    (False, False): Outcome("", "black", {"color": "0.75"}, "absent, not predicted"),
 }
-
-
-def outcome_color(present: bool, predicted: bool) -> str:
-    """Of text about a label: blue for a false positive, red for a false negative."""
-    return {(False, True): BLUE, (True, False): RED}.get((bool(present), bool(predicted)), "black")
 
 
 def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Iterator:
@@ -51,7 +59,7 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
                 show_buffer(axes, reach[title], threshold=not results.single_label)
                 if image == first:
                     axes.set_title(title_text(title, 24), fontsize=9, fontweight="bold")
-        looks = {words: look for _, look, words in OUTCOMES.values()}
+        looks = {outcome.words: outcome.bar for outcome in OUTCOMES.values()}
         if not known:
             looks = {"predicted": looks["present, predicted"], "not predicted": looks["absent, not predicted"]}
         handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for look in looks.values()]
@@ -64,14 +72,14 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
 def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray, names: list[str]) -> None:
     order = np.argsort(-scores, kind="stable")
     top, below = order[:TOP], order[TOP:]
-    for row, label in enumerate(top):
-        mark, look, _ = OUTCOMES[bool(present[label]), bool(decided[label])]
-        axes.barh(row, scores[label], height=0.72, linewidth=0.8, **look)
-        axes.text(scores[label] + 0.03, row, f"{scores[label]:.2f} {mark}", va="center", fontsize=7,
-                  color=outcome_color(present[label], decided[label]), fontweight="bold" if mark else "normal")
+    outcomes = [OUTCOMES[bool(present[label]), bool(decided[label])] for label in top]
+    for row, (label, outcome) in enumerate(zip(top, outcomes)):
+        axes.barh(row, scores[label], height=0.72, linewidth=0.8, **outcome.bar)
+        axes.text(scores[label] + 0.03, row, f"{scores[label]:.2f} {outcome.mark}", va="center", fontsize=7,
+                  color=outcome.color, fontweight="bold" if outcome.mark else "normal")
     axes.set_yticks(range(len(top)), [name_text(names[label], 18) for label in top], fontsize=7.5)
-    for text, label in zip(axes.get_yticklabels(), top):
-        text.set_color(outcome_color(present[label], decided[label]))
+    for text, outcome in zip(axes.get_yticklabels(), outcomes):
+        text.set_color(outcome.color)
     axes.set(xlim=(0, 1.3), ylim=(TOP - 0.5, -0.6))
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
     axes.tick_params(axis="y", length=0)
