@@ -1,6 +1,8 @@
 """Test.py's figures and report.html from trained checkpoints, one and several, and with input that cannot be used."""
 
+import base64
 import csv
+import io
 import json
 import shutil
 from html.parser import HTMLParser
@@ -76,6 +78,11 @@ class Page(HTMLParser):
                 self.cards[-1] += data.strip() + " "
 
 
+def decoded(reference: str) -> np.ndarray:
+    """The pixels of an image in the page."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(reference.split(",")[1]))).convert("RGB")).astype(float)
+
+
 def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     evaluate(*both, "--save_path", tmp_path, "--report", 4, "--show_predictions", 2, "--show_gradcam", 3, "--pick",
              "disagree", "--formats", "pdf")
@@ -95,6 +102,8 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
                                                     for figure in ("AP", "P", "R", "F1"))]
     assert per_label[2][5] == f"{100 * reports['R4C']['per_label'][NAMES[1]]['F1']:.2f}"
     assert len(page.cards) == 4 and len(page.images) == len(drawn) + 4
+    icon, *pictures = page.references
+    assert icon == "data:," and all(np.ptp(decoded(figure)) > 200 for figure in pictures[:len(drawn)])  # not blank
     scores, labels = zip(*(read_scores(tmp_path / folder) for folder in ("1_R4C", "2_BCE")))
     labels = labels[0]
     losses = [np.mean([(own[i, labels[i] == 1][:, None] <= own[i, labels[i] == 0]).mean() for own in scores])
@@ -103,6 +112,10 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
         images = [Path(row["image"]).name for row in csv.DictReader(file)]
     shown = [images.index(card.split()[0]) for card in page.cards]
     assert [losses[image] for image in shown] == sorted(losses, reverse=True)[:4]
+    sources = {path.name: np.asarray(Image.open(path), float) for path in runs["data"].rglob("*.tif")}
+    for image, picture in zip(shown, pictures[len(drawn):]):
+        alike = {name: np.corrcoef(decoded(picture).ravel(), source.ravel())[0, 1] for name, source in sources.items()}
+        assert max(alike, key=alike.get) == images[image]
     for card, image in zip(page.cards, shown):
         for title, own in zip(("R4C", "BCE"), scores):
             words = card.split(f"{title}:")[1].split("BCE:")[0]
@@ -296,3 +309,19 @@ def test_rows_of_gradcam(tmp_path, monkeypatch, labels, scores, rows):
         one.add(title, np.array([own]))
     monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, shown, results: list(shown))
     assert Test.explain([], one, torch.device("cpu")) == rows
+
+
+def test_the_figures_show_the_images_that_were_picked(runs, tmp_path, monkeypatch):
+    seen, saved = [], {}
+    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results: seen.extend(
+        zip(results.images, pictures)) or [])
+    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, shown, results: seen.append(
+        (results.images[0], picture)) or new_figure(1, 1))
+    monkeypatch.setattr("Test.save_figure", lambda figure, path, formats: saved.update({path.name: figure}))
+    names = ["river99", "airplane80", "forest99"]
+    evaluate("--weights_path", runs["bce"] / "best.pth", "--save_path", tmp_path, "--report", 1, "--show_predictions",
+             "--show_gradcam", "--pick", *names)
+    assert [path.stem for path, _ in seen] == names + names
+    for path, picture in seen:
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(path)))
+    assert [axes.get_title() for axes in saved["training"].axes] == ["training loss", "validation (%)", "learning rate"]
