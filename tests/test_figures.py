@@ -14,7 +14,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
-from utils.figures.confusion import draw_confusion, mistakes, percent_of_row_label
+from utils.figures.confusion import (draw_co_occurrence, draw_confusion, draw_mistakes, mistakes,
+                                     percent_of_row_label)
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall
@@ -216,6 +217,11 @@ def test_expected_calibration_error_against_a_loop():
     assert expected_calibration_error(np.array([[0.9, 0.1]]), np.array([[0, 1]])) == pytest.approx(0.9)
     figure = draw_reliability(results.scores, labels, NOT_PROBABILITIES)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.legends[0].get_texts()]
+    inner = example(images=50)  # no scores on the edges of bins
+    for line, own in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
+        places = np.minimum(own * 10, 9).astype(int)
+        expected_line = [[values[places == place].mean() for place in np.unique(places)] for values in (own, labels)]
+        np.testing.assert_allclose(line.get_data(), expected_line)
     assert figure.get_supxlabel().replace("\n", " ") == NOT_PROBABILITIES
     check_texts(figure)
 
@@ -257,7 +263,10 @@ def test_f1_over_thresholds_is_scikit_learns():
             expected = f1_score(labels, scores > threshold, average=average, zero_division=0)
             assert value[index] == pytest.approx(expected)
     figure = draw_thresholds(results.scores, labels, reach=0.1)
-    best = 100 * f1_over_thresholds(scores, labels, np.linspace(0.01, 0.99, 99))[0]
+    curves = f1_over_thresholds(scores, labels, np.linspace(0.01, 0.99, 99))
+    for axes, curve in zip(figure.axes, curves):
+        np.testing.assert_allclose(axes.lines[0].get_data(), [np.linspace(0.01, 0.99, 99), 100 * curve])
+    best = 100 * curves[0]
     assert figure.axes[0].get_legend().get_texts()[0].get_text() == (
         f"R4C: {100 * micro[1]:.1f} at 0.5, {best.max():.1f} at {0.01 * (best.argmax() + 1):.2f}")
     check_texts(figure)
@@ -276,6 +285,17 @@ def test_co_occurrence_and_mistakes_against_loops():
             false = [decided[image, column] and not labels[image, column] for image in missed]
             assert wrong[row, column] == pytest.approx(100 * np.mean(false) if missed else 0)
     assert wrong.any()
+    for figure, matrices in ((draw_mistakes(results.decided, labels, NAMES), {"R4C": None, "BCE": wrong}),
+                             (draw_co_occurrence({"BCE": decided}, labels, NAMES),
+                              {"true": both, "BCE": percent_of_row_label(decided.T.astype(int) @ decided)})):
+        assert [axes.get_title() for axes in figure.axes] == list(matrices)
+        for axes, matrix in zip(figure.axes, matrices.values()):
+            if matrix is not None:
+                np.testing.assert_allclose(axes.images[0].get_array(), matrix)
+                shown = [f"{cell:.0f}" for cell in matrix.ravel() if cell > 0.5]
+                assert [text.get_text() for text in axes.texts] == shown
+    assert [tick.get_text() for tick in draw_mistakes({"BCE": decided}, labels, NAMES).axes[0].get_yticklabels()] == [
+        f"{name} ({((labels[:, column] == 1) & ~decided[:, column]).sum()})" for column, name in enumerate(NAMES)]
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -298,6 +318,7 @@ def test_confusion_figure_is_in_percent_of_the_row():
     figure = draw_confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
     axes, = figure.axes
     assert [text.get_text() for text in axes.texts] == ["75", "25"]
+    assert axes.images[0].get_array().tolist() == [[75, 25], [0, 0]]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a (4)", "b (0)"]
 
 
