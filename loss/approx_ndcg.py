@@ -6,9 +6,14 @@ becomes a sum of sigmoids, and with it nDCG becomes differentiable.
 """
 
 import functools
+import math
 
 import torch
 from torch import Tensor
+
+# Pairs of items whose differences are held at a time: 2 MB of float32, which a core's cache holds, and enough to keep
+# a GPU busy.
+_PAIRS_AT_ONCE = 2**19
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -53,10 +58,44 @@ def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
     Returns:
         (L,) in [0, 1]; 0 for a list in which nothing is relevant (its IDCG is 0).
     """
-    # The sum below runs over j = i too, which adds sigmoid(0) = 1/2: hence 0.5 and not 1.
-    margins = scores.unsqueeze(1) - scores.unsqueeze(2)  # (L, i, j): s_j - s_i
-    ranks = 0.5 + torch.sigmoid(alpha * margins).sum(2)
-    return _one_minus_ndcg(ranks, relevance)
+    return _ApproxNDCGLoss.apply(scores, relevance, alpha)
+
+
+class _ApproxNDCGLoss(torch.autograd.Function):
+    """The loss and its gradient in one go, a few lists at a time: memory grows with L * N and not with L * N * N.
+
+    Of each list, loss and gradient need the same N * N steps. With g_i = d loss / d rank_i,
+    d loss / d s_k = alpha * sum_j step'(alpha * (s_j - s_k)) * (g_j - g_k), for step' is even.
+    """
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
+        weights, is_ranked = _weights(relevance)
+        losses, gradient = torch.empty_like(is_ranked), torch.empty_like(scores)
+        length = scores.shape[1]
+        at_once = max(1, _PAIRS_AT_ONCE // max(1, length**2))
+        # Two buffers for everything: fresh memory for each step costs more than the arithmetic.
+        buffers = scores.new_empty(2, min(at_once, len(scores)), length, length)
+        for s, weight, loss, grad in zip(*(x.split(at_once) for x in (alpha * scores, weights, losses, gradient))):
+            steps, differences = buffers[:, :len(s)]
+            _differences(s, out=steps).sigmoid_()
+            # The sum runs over j = i too, which adds sigmoid(0) = 1/2: hence 0.5 more and not 1.
+            ranks_plus_1 = steps.sum(2) + 1.5
+            log_ranks = torch.log2(ranks_plus_1)
+            gains = weight / log_ranks
+            torch.sum(gains, 1, out=loss)
+            if ctx.needs_input_grad[0]:
+                slopes = steps.addcmul_(steps, steps, value=-1)
+                of_ranks = gains / (log_ranks * ranks_plus_1)
+                torch.sum(slopes.mul_(_differences(of_ranks, out=differences)), 2, out=grad)
+        ctx.save_for_backward(gradient.mul_(alpha / math.log(2)))
+        return is_ranked - losses
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_losses: Tensor) -> tuple[Tensor, None, None]:
+        gradient, = ctx.saved_tensors
+        return of_losses.unsqueeze(1) * gradient, None, None
 
 
 def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -65,15 +104,20 @@ def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
     For tests and reports; it has no gradient. Arguments and result as there. Items of equal score share
     the mean of their ranks, which is where the soft ranks tend.
     """
-    margins = scores.unsqueeze(1) - scores.unsqueeze(2)
-    ranks = 0.5 + (0.5 * margins.sign() + 0.5).sum(2)
-    return _one_minus_ndcg(ranks, relevance)
+    weights, is_ranked = _weights(relevance)
+    ranks = 0.5 + (0.5 * _differences(scores).sign() + 0.5).sum(2)
+    return is_ranked - (weights / torch.log2(ranks + 1)).sum(1)
 
 
-def _one_minus_ndcg(ranks: Tensor, relevance: Tensor) -> Tensor:
-    ideal = relevance.sort(dim=1, descending=True).values
-    ideal_ranks = torch.arange(1, relevance.shape[1] + 1, device=ranks.device, dtype=ranks.dtype)
-    dcg = ((torch.exp2(relevance) - 1) / torch.log2(ranks + 1)).sum(1)
-    idcg = ((torch.exp2(ideal) - 1) / torch.log2(ideal_ranks + 1)).sum(1)
-    # Divide by 1 where IDCG is 0: `where` alone would let 0/0 into the gradient.
-    return torch.where(idcg > 0, 1 - dcg / idcg.where(idcg > 0, 1), 0)
+def _differences(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """(L, N) -> (L, i, j): v_j - v_i."""
+    return torch.sub(values.unsqueeze(1), values.unsqueeze(2), out=out)
+
+
+def _weights(relevance: Tensor) -> tuple[Tensor, Tensor]:
+    """(2^r - 1) / IDCG of every item (L, N), and 1 for each list (L,); 0 both where nothing is relevant."""
+    gains = torch.exp2(relevance) - 1
+    positions_plus_1 = torch.arange(2, relevance.shape[1] + 2, device=relevance.device, dtype=relevance.dtype)
+    idcg = (gains.sort(dim=1, descending=True).values / torch.log2(positions_plus_1)).sum(1, keepdim=True)
+    # Where IDCG is 0 all gains are 0 as well: whatever they are divided by, but not by 0.
+    return gains / idcg.clamp(min=torch.finfo(idcg.dtype).tiny), (idcg.squeeze(1) > 0).to(idcg.dtype)

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from .approx_ndcg import approx_ndcg_loss, in_full_precision
 
+# 1 GB of float32.
+_DIFFERENCES_AT_ONCE = 2**28
+
 
 @in_full_precision
 def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) -> Tensor:
@@ -21,11 +24,16 @@ def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) 
     Returns:
         scalar >= 0; 0 for a batch of one image.
     """
-    # cdist by differences: its shortcut over a matrix product cancels when features lie close together.
-    # Its gradient at distance 0 is 0, where sqrt's would be NaN.
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    relevance = jaccard_index(labels)
+    distances, relevance = euclidean_distances(features), jaccard_index(labels)
     return approx_ndcg_loss(-without_diagonal(distances), without_diagonal(relevance), alpha).sum()
+
+
+def euclidean_distances(features: Tensor) -> Tensor:
+    """(B, D) -> (B, B). The gradient at distance 0 is 0, where that of a square root would be NaN."""
+    # On CUDA the gradient of cdist holds all differences (B, B, D): some rows at a time bound them.
+    rows = features.split(max(1, _DIFFERENCES_AT_ONCE // features.numel()))
+    # By differences, for cdist's shortcut over a matrix product cancels when features lie close together.
+    return torch.cat([torch.cdist(some, features, compute_mode="donot_use_mm_for_euclid_dist") for some in rows])
 
 
 def jaccard_index(labels: Tensor) -> Tensor:

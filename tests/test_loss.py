@@ -1,5 +1,6 @@
 """The ranking losses against the reference vectors, the loop-written oracle, the exact nDCG and finite differences."""
 
+import importlib
 import math
 
 import numpy as np
@@ -8,12 +9,16 @@ import pytest
 import sklearn.metrics
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import loss
 from conftest import reference
 from loss import (R4CLoss, approx_ndcg_loss, build_loss, exact_ndcg_loss, feature_ranking_loss, label_ranking_loss,
                   sample_ranking_loss)
 
+# The package's functions hide its modules of the same name.
+APPROX_NDCG, FEATURE_RANKING_LOSS = map(importlib.import_module, ("loss.approx_ndcg", "loss.feature_ranking_loss"))
 RANKING_LOSSES = [feature_ranking_loss, label_ranking_loss, sample_ranking_loss]
 
 
@@ -88,6 +93,69 @@ def test_gradcheck(function):
     labels[1] = 0  # an image without a label
     labels[:, 2] = 0  # a label without an image
     assert torch.autograd.gradcheck(lambda x: function(x, labels), outputs_for(function, features, logits))
+
+
+def plain_ndcg_loss(scores, relevance, alpha):
+    """approx_ndcg_loss as one would first write it, all lists at once and differentiated by autograd."""
+    steps = torch.sigmoid(alpha * (scores[:, None, :] - scores[:, :, None]))
+    ranks = 1 + steps.sum(2) - 0.5
+    ideal_ranks = torch.arange(1, scores.shape[1] + 1, dtype=scores.dtype)
+    idcg = ((2**relevance.sort(dim=1, descending=True).values - 1) / torch.log2(ideal_ranks + 1)).sum(1)
+    return 1 - ((2**relevance - 1) / torch.log2(ranks + 1)).sum(1) / idcg
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+@pytest.mark.parametrize("lists, length, alpha", [(1, 1, 10), (3, 2, 1), (17, 33, 100), (40, 21, 100), (64, 63, 10)])
+def test_loss_and_gradient_in_one_go_are_autograds(lists, length, alpha, dtype, tolerance):
+    generator = torch.Generator().manual_seed(lists)
+    scores = torch.rand(lists, length, generator=generator, dtype=dtype, requires_grad=True)
+    relevance = 2 * torch.rand(lists, length, generator=generator, dtype=dtype)
+    of_losses = torch.randn(lists, generator=generator, dtype=dtype)
+    value, expected = approx_ndcg_loss(scores, relevance, alpha), plain_ndcg_loss(scores, relevance, alpha)
+    torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
+    gradients = [torch.autograd.grad(losses, scores, of_losses)[0] for losses in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=tolerance, atol=tolerance * float(gradients[1].abs().max()))
+
+
+@pytest.mark.parametrize("function", RANKING_LOSSES)
+def test_a_few_lists_at_a_time_change_nothing(function, monkeypatch):
+    features, logits, labels = batch(12, 5)
+
+    def value_and_gradient():
+        outputs = outputs_for(function, features, logits)
+        value = function(outputs, labels)
+        return value, torch.autograd.grad(value, outputs)[0]
+
+    whole = value_and_gradient()
+    for at_once in (1, 500, 1000):  # a list, or two of 21 items, or all but a remainder
+        monkeypatch.setattr(APPROX_NDCG, "_PAIRS_AT_ONCE", at_once)
+        monkeypatch.setattr(FEATURE_RANKING_LOSS, "_DIFFERENCES_AT_ONCE", at_once)
+        value, gradient = value_and_gradient()
+        assert value == whole[0]
+        torch.testing.assert_close(gradient, whole[1], rtol=1e-12, atol=1e-14)
+
+
+def test_memory_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
+    """No tensor is larger than the features, B * B, or what is done at once."""
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            out = function(*args, **(kwargs or {}))
+            largest = max([largest, *(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor))])
+            return out
+
+    monkeypatch.setattr(APPROX_NDCG, "_PAIRS_AT_ONCE", 100)
+    features, logits, labels = batch(60, 4)
+    features.requires_grad_()
+    with Watch():
+        plain_ndcg_loss(features @ features.T, labels @ labels.T, 10.0)
+    assert largest == 60**3
+    largest = 0
+    with Watch():
+        R4CLoss()(features, logits.requires_grad_(), labels)[0].backward()
+    assert largest <= 2 * (60 + 16)**2  # two buffers for a list of L2R-sample
 
 
 def test_exact_ndcg_is_scikit_learns_and_the_limit():
