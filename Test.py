@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import (Data, Normalize, Split, build_loader, dataset_name, eval_transform, fingerprint, images_at,
-                     load_data, load_image)
+from dataset import (Data, ImageDataset, Normalize, Split, build_loader, dataset_name, eval_transform, fingerprint,
+                     images_at, load_data, load_image)
 from model import NETWORKS, load_trained, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
@@ -248,10 +248,11 @@ def scores_of(checkpoint: Checkpoint, results: Results, args: argparse.Namespace
     """Scores (N, C) of the images, prepared as in training, in the order of `results.names`."""
     device = pick_device(args.device)
     split = Split(results.images, np.zeros((len(results.images), 1)))
-    loader = build_loader(split, eval_transform(checkpoint.image_size), args.test_batch_size,
-                          pick_num_workers(args.num_workers, device))
-    scores, _ = predict(checkpoint.model.to(device), loader, checkpoint.normalize().to(device), device,
-                        checkpoint.title, checkpoint.about.get("activation", "sigmoid"))
+    loader = build_loader(ImageDataset(split, eval_transform(checkpoint.image_size)), args.test_batch_size,
+                          pick_num_workers(args.num_workers, device), device)
+    model = checkpoint.model.to(device, memory_format=torch.channels_last)
+    scores, _ = predict(model, loader, checkpoint.normalize().to(device), device, checkpoint.title,
+                        checkpoint.about.get("activation", "sigmoid"), args.amp)
     return scores[:, [checkpoint.names.index(name) for name in results.names]]
 
 

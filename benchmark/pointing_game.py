@@ -40,7 +40,7 @@ SCENES, TEST, BATCH = 800, 60, 16
 
 
 def one_object_scenes(number: int, size: int, seed: int) -> tuple[Tensor, Tensor, np.ndarray]:
-    """uint8 images (number, 3, size, size), labels (number, 4) and the objects' boxes (number, size, size), bool."""
+    """uint8 images (number, size, size, 3), labels (number, 4) and the objects' boxes (number, size, size), bool."""
     images, labels, boxes = [], torch.zeros(number, len(OBJECTS)), np.zeros((number, size, size), bool)
     for index in range(number):
         rng, label = np.random.default_rng([seed, index]), index % len(OBJECTS)
@@ -50,7 +50,7 @@ def one_object_scenes(number: int, size: int, seed: int) -> tuple[Tensor, Tensor
         seen = np.asarray(canvas.labels)[::2, ::2] == ID[name]
         rows, columns = seen.any(1).nonzero()[0], seen.any(0).nonzero()[0]
         boxes[index, rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1] = True
-        images.append(torch.from_numpy(np.array(canvas.finish()[0])).permute(2, 0, 1))
+        images.append(torch.from_numpy(np.array(canvas.finish()[0])))
         labels[index, label] = 1
     return torch.stack(images), labels, boxes
 
@@ -61,7 +61,7 @@ def learn(model: nn.Module, size: int, loss: str, epochs: int, lr: float) -> Non
     optimizer, criterion, normalize = torch.optim.Adam(model.parameters(), lr=lr), build_loss(loss), Normalize()
 
     def turn(batch: Tensor) -> Tensor:
-        return normalize(torch.rot90(batch, int(torch.randint(4, ())), (2, 3)))
+        return normalize(torch.rot90(batch, int(torch.randint(4, ())), (1, 2)))
 
     for epoch in range(1, epochs + 1):
         loader = DataLoader(TensorDataset(images, labels), batch_sampler=torch.randperm(SCENES).split(BATCH),

@@ -1,17 +1,21 @@
 """Aerial images: what is on the disk, as training, validation and test sets with their labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from utils.errors import InputError, some, warn
 
+from .augment import RandomFlipsAndRotation
 from .class_folders import ImageClasses, find_class_images, image_classes, part_folders, unpacked
+from .image_cache import cached_images
 from .image_list import find_images, fingerprint, images_at, read_image_list, write_image_list
 from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
@@ -207,22 +211,32 @@ def _hold_out(split: Split, parts: tuple[str, str], fraction: float, seed: int) 
 
 
 class ImageDataset(Dataset):
-    """Item i: the transformed image, uint8 (3, H, W), and its labels, float32 (C,)."""
+    """Item i: the transformed image, uint8 (H, W, 3), and its labels, float32 (C,).
 
-    def __init__(self, split: Split, transform):
-        self.images, self.transform = split.images, transform
+    Args:
+        transform: PIL image -> uint8 tensor.
+        load: path -> PIL image.
+    """
+
+    def __init__(self, split: Split, transform: Callable[[Image], Tensor], load: Callable[[Path], Image] = load_image):
+        self.images, self.transform, self.load = split.images, transform, load
         self.labels = torch.from_numpy(split.labels).float()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(load_image(self.images[index])), self.labels[index]
+        return self.transform(self.load(self.images[index])), self.labels[index]
 
 
-def build_loader(split: Split, transform, batch_size: int, num_workers: int, shuffle: bool = False,
+def build_loader(dataset: Dataset, batch_size: int, num_workers: int, device: torch.device, shuffle: bool = False,
                  seed: int = 0) -> DataLoader:
-    """Batches of (uint8 images (B, 3, H, W), float32 labels (B, C)); the last, partial batch is used too."""
-    return DataLoader(ImageDataset(split, transform), batch_size, shuffle, num_workers=num_workers,
-                      pin_memory=torch.cuda.is_available(), persistent_workers=num_workers > 0,
-                      generator=torch.Generator().manual_seed(seed))
+    """Batches of (uint8 images (B, H, W, 3), float32 labels (B, C)); the last, partial batch is used too.
+
+    The order of shuffled images depends on the seed alone.
+    """
+    # The loader draws seeds for its workers, more of them without workers than with: not from the order's generator.
+    order, workers = (torch.Generator().manual_seed(seed) for _ in range(2))
+    return DataLoader(dataset, batch_size, sampler=RandomSampler(dataset, generator=order) if shuffle else None,
+                      num_workers=num_workers, pin_memory=device.type == "cuda", persistent_workers=num_workers > 0,
+                      generator=workers)

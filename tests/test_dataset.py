@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 
 from conftest import NAMES, random_labels, write_image, write_table
-from dataset import Normalize, build_loader, eval_transform, load_data, load_image, train_transform
+from dataset import (IMAGENET_MEAN, IMAGENET_STD, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
+                     eval_transform, load_data, load_image, train_transform)
+from dataset.augment import flip_and_rotate
 from dataset.image_list import read_image_list, write_image_list
 from dataset.label_table import read_label_table
 from dataset.splits import stratified_holdout
 from utils.errors import InputError
 
+CPU = torch.device("cpu")
 HEADER = "IMAGE\\LABEL,sea,sand\n"
 
 
@@ -285,53 +288,82 @@ def test_transforms():
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(100, 256, (242, 257, 3), dtype=np.uint8))
     plain = eval_transform(64)(image)
-    assert plain.shape == (3, 64, 64) and plain.dtype == torch.uint8
-    expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    np.testing.assert_array_equal(plain, expected)
-    torch.manual_seed(0)
-    seen = [train_transform(64)(image) for _ in range(20)]
-    assert all(image.shape == (3, 64, 64) for image in seen)
-    corners = [image[:, 0, 0].sum() == 0 for image in seen]
-    assert sum(corners) > 10  # rotated: corners black, and hardly ever exactly upright
+    assert plain.shape == (64, 64, 3) and plain.dtype == torch.uint8
+    np.testing.assert_array_equal(plain, np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)))
+    np.testing.assert_array_equal(train_transform(64)(image), plain)  # the rest is done per batch
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_flips(axis):
-    """A rotation by up to 90 degrees never brings the bright half to the other side; a flip does, half of the time."""
-    pixels = np.zeros((64, 64, 3), np.uint8)
-    pixels[:32] = 255
-    image, dark = Image.fromarray(pixels if axis == 0 else pixels.swapaxes(0, 1)), 0
+@pytest.mark.parametrize("height, width", [(64, 64), (65, 65), (224, 224), (33, 70), (1, 1), (2, 5)])
+def test_flips_and_rotation_are_pillows_to_the_last_pixel(height, width):
+    rng = np.random.default_rng(height)
+    angles = np.array([0, 90, -90, 45, -45, 30, -30, 60, 1e-9, 89.999999, *rng.uniform(-90, 90, 30)])
+    images = rng.integers(0, 256, (len(angles), height, width, 3), dtype=np.uint8)
+    flips = rng.random((2, len(angles))) < 0.5
+    assert flips.any(1).all() and not flips.all(1).any()
+    ours = flip_and_rotate(torch.from_numpy(images), *torch.from_numpy(flips), torch.from_numpy(angles))
+    for image, angle, left_right, up_down, own in zip(images, angles, *flips, ours):
+        pillow = Image.fromarray(image)
+        pillow = pillow.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if left_right else pillow
+        pillow = pillow.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if up_down else pillow
+        np.testing.assert_array_equal(own, np.asarray(pillow.rotate(angle, Image.Resampling.NEAREST)))
+
+
+def test_draws_of_flips_and_rotation(monkeypatch):
+    """p 0.5 each, independent, and angles uniform in [-90, 90]; one draw per image, from the host's generator."""
+    drawn = {}
+    monkeypatch.setattr("dataset.augment.flip_and_rotate", lambda images, *draws: drawn.update(draws=draws))
     torch.manual_seed(0)
-    for _ in range(60):
-        near, far = train_transform(64)(image).float().mean(0).chunk(2, dim=axis)
-        dark += (near.mean() < far.mean()).item()
-    assert 15 < dark < 45
+    RandomFlipsAndRotation()(torch.zeros(4000, 1, 1, 3))
+    left_right, up_down, degrees = drawn["draws"]
+    assert all(abs(flips.double().mean() - 0.5) < 0.03 for flips in (left_right, up_down, left_right == up_down))
+    histogram = torch.histc(degrees, 6, -90, 90)
+    assert histogram.sum() == 4000 and ((histogram - 4000 / 6).abs() < 100).all()
+    assert abs(degrees[left_right].mean()) < 5 and abs(degrees[up_down].mean()) < 5
+
+
+def test_augmented_images_are_whole_and_turned():
+    images = torch.full((40, 64, 64, 3), 200, dtype=torch.uint8)
+    torch.manual_seed(0)
+    seen = RandomFlipsAndRotation()(images)
+    assert seen.shape == images.shape and seen.dtype == torch.uint8
+    assert (seen[:, 0, 0].sum(1) == 0).sum() > 20 and (seen[:, 32, 32] == 200).all()  # black corners
+    assert len({image.sum().item() for image in seen}) > 20  # each by its own angle
 
 
 def test_normalize():
-    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 2, 4, 3)
     out = Normalize((0.5, 0.4, 0.0), (0.5, 0.2, 1.0))(images)
-    torch.testing.assert_close(out[..., 0, 0], torch.tensor([[-1.0, -2.0, 0.0], [1.0, 3.0, 1.0]]))
+    assert out.shape == (2, 3, 2, 4) and out.is_contiguous(memory_format=torch.channels_last)
+    expected = torch.tensor([[-1.0, -2.0, 0.0], [1.0, 3.0, 1.0]])[..., None, None].expand(out.shape)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    ramp = torch.randint(256, (2, 5, 7, 3), dtype=torch.uint8)
+    expected = (ramp.permute(0, 3, 1, 2).double() / 255 - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(
+        IMAGENET_STD).view(3, 1, 1)
+    torch.testing.assert_close(Normalize()(ramp).double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_uses_the_last_partial_batch_and_names_a_broken_image(ucm, workers):
     split = load_data("UCM_Multilabel", ucm).splits["test"]
-    batches = list(build_loader(split, eval_transform(64), 4, workers))
-    assert [len(images) for images, _ in batches] == [4, 2]
+    loader = build_loader(ImageDataset(split, eval_transform(64)), 4, workers, CPU)
+    batches = list(loader)
+    assert [images.shape for images, _ in batches] == [(4, 64, 64, 3), (2, 64, 64, 3)]
     assert batches[0][0].dtype == torch.uint8
     np.testing.assert_array_equal(torch.cat([labels for _, labels in batches]), split.labels)
     split.images[-1].write_bytes(b"broken")
     with pytest.raises(InputError) as error:
-        list(build_loader(split, eval_transform(64), 4, workers))
+        list(loader)
     assert str(error.value).startswith(f"image {split.images[-1]} cannot be decoded") and "\n" not in str(error.value)
 
 
 def test_order_and_augmentation_depend_on_the_seed_alone(ucm):
     split = load_data("UCM_Multilabel", ucm).splits["train"]
 
-    def one_epoch(seed):
+    def one_epoch(seed, workers=0):
         torch.manual_seed(seed)
-        return torch.cat([images for images, _ in build_loader(split, train_transform(64), 8, 0, True, seed)])
+        loader = build_loader(ImageDataset(split, train_transform(64)), 8, workers, CPU, True, seed)
+        augment = RandomFlipsAndRotation()
+        return torch.cat([augment(images) for images, _ in loader])
 
     assert (one_epoch(1) == one_epoch(1)).all() and (one_epoch(1) != one_epoch(2)).any()
+    assert (one_epoch(1) == one_epoch(1, workers=2)).all()

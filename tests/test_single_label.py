@@ -218,4 +218,4 @@ def test_training_crops_for_a_single_label_only():
         lit = [pixels[pixels > 0].float() for pixels in (train_transform(64, single_label)(ramp) for _ in range(40))]
         spans[single_label] = np.array([(pixels.max() - pixels.min()).item() for pixels in lit])
     assert (spans[False] > 150).all() and (spans[True] < 150).sum() > 15 and spans[True].std() > 20
-    assert train_transform(64, single_label=True)(ramp).shape == (3, 64, 64)
+    assert train_transform(64, single_label=True)(ramp).shape == (64, 64, 3)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .acceleration import autocast
 from .errors import InputError
 
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
@@ -17,15 +18,17 @@ _ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: torch.softma
 
 
 def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimizer: torch.optim.Optimizer,
-                    normalize: Callable[[Tensor], Tensor], device: torch.device, title: str) -> dict[str, float]:
-    """Train over all batches once.
+                    prepare: Callable[[Tensor], Tensor], device: torch.device, title: str,
+                    amp: bool = False) -> dict[str, float]:
+    """Train over all batches once. The device is only asked for a value once in a while, for the progress bar.
 
     Args:
         model: images (B, 3, H, W) -> (features, logits).
-        loader: batches of (uint8 images, labels (B, C)).
+        loader: batches of (uint8 images (B, H, W, 3), labels (B, C)).
         loss: (features, logits, labels) -> (total, parts).
-        normalize: uint8 images -> float images, on the device.
+        prepare: a batch's bytes on the device -> what the model takes.
         title: shown before the progress bar.
+        amp: run the model in bfloat16 where that is safe.
     Returns:
         "loss" and the loss's parts, means over the steps, and "images_per_second".
     """
@@ -34,9 +37,10 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
     images_seen, start, last_reading = 0, time.perf_counter(), 0.0
     with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
         for step, (images, labels) in enumerate(loader, start=1):
-            images = normalize(images.to(device, non_blocking=True))
+            images = prepare(images.to(device, non_blocking=True))
             labels = labels.to(device, non_blocking=True)
-            features, logits = model(images)
+            with autocast(device, amp):
+                features, logits = model(images)
             total, parts = loss(features, logits, labels)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -54,11 +58,11 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Tensor], device: torch.device,
-            title: str, activation: str = "sigmoid") -> tuple[np.ndarray, np.ndarray]:
+def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tensor], device: torch.device,
+            title: str, activation: str = "sigmoid", amp: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of all images, in the loader's order: (N, C) float32 each.
 
-    Args:
+    Args as `train_one_epoch`, and:
         activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
     Raises:
         InputError: where a score is NaN, as after a training that diverged.
@@ -67,7 +71,9 @@ def predict(model: nn.Module, loader: Iterable, normalize: Callable[[Tensor], Te
     scores, labels = [], []
     with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
         for images, batch_labels in loader:
-            _, logits = model(normalize(images.to(device, non_blocking=True)))
+            images = prepare(images.to(device, non_blocking=True))
+            with autocast(device, amp):
+                _, logits = model(images)
             scores.append(_ACTIVATIONS[activation](logits.float()))
             labels.append(batch_labels)
             bar.update(len(images))

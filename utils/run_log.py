@@ -23,8 +23,10 @@ LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": 
 
 _CONTEXT = ("dataset", "model", "image_size")
 
-# Options that do not change what a run computes.
-_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root"}
+# Options that do not change what a run computes, save for rounding. (A run of older code lacks the newer options, which
+# are off by default.)
+_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache",
+             "compile"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -101,7 +103,7 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
         so_far = list(titles)
         for place, run in enumerate(runs):
             alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
-            values = {str(other.get(name)) for other in (known if name in _CONTEXT else alike)}
+            values = {str(other.get(name) or None) for other in (known if name in _CONTEXT else alike)}
             if run and len(values) > 1:
                 titles[place] += f", {name} {Path(str(run.get(name))).name}"
     return titles
@@ -109,7 +111,7 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
 
 def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    return all(one.get(key) == other.get(key) for key in (one.keys() | other.keys()) - _HARMLESS - {name})
+    return all((one.get(key) or None) == (other.get(key) or None) for key in (one.keys() | other.keys()) - _HARMLESS - {name})
 
 
 def append_log(path: Path, row: dict[str, Any]) -> None:

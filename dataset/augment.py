@@ -1,0 +1,70 @@
+"""Flips and rotation of a whole batch, on the device where the network runs: the very pixels that Pillow would give.
+
+Pillow rotates on one core, image by image; here a batch is one gather. To be equal to the last pixel, coordinates are
+computed as Pillow does, in 16.16 fixed point. A source coordinate outside the image is black.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_ONE = 2**16  # 1.0 in fixed point
+
+
+class RandomFlipsAndRotation(nn.Module):
+    """Each image of a batch is flipped left to right and top to bottom (p 0.5 each), then turned by an angle uniform
+    in [-degrees, degrees]: nearest neighbour, corners black.
+
+    The draws come from torch's generator of the host: they are the same on every device and with any number of
+    workers.
+    """
+
+    def __init__(self, degrees: float = 90.0):
+        super().__init__()
+        self.degrees = degrees
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, H, W, 3) -> the same, on the same device."""
+        left_right, up_down, turn = torch.rand(3, len(images), dtype=torch.float64)
+        return flip_and_rotate(images, left_right < 0.5, up_down < 0.5, self.degrees * (2 * turn - 1))
+
+
+def flip_and_rotate(images: Tensor, left_right: Tensor, up_down: Tensor, degrees: Tensor) -> Tensor:
+    """Flip, then turn counter-clockwise about the centre.
+
+    Args:
+        images: uint8 (B, H, W, 3).
+        left_right, up_down: (B,) bool, on the host.
+        degrees: (B,) float64, on the host.
+    """
+    size, (height, width) = len(images), images.shape[1:3]
+    steps = _source_steps(height, width, left_right, up_down, degrees)
+    steps = steps.view(2, 3, size, 1, 1).to(images.device, non_blocking=True)
+    columns = torch.arange(width, dtype=torch.int32, device=images.device)
+    rows = torch.arange(height, dtype=torch.int32, device=images.device).unsqueeze(1)
+    # (B, H, W) each: the source's column and row, or one beyond the edge, where a frame of black pixels is put.
+    x, y = (((start + by_row * rows) + by_column * columns).bitwise_right_shift_(16).clamp_(-1, end)
+            for (by_column, by_row, start), end in zip(steps, (width, height)))
+    framed = F.pad(images, (0, 0, 1, 1, 1, 1))
+    first = torch.arange(size, device=images.device).view(size, 1, 1) * (height + 2) * (width + 2) + width + 3
+    pixels = y.mul_(width + 2).add_(x) + first
+    return framed.view(-1, 3).index_select(0, pixels.view(-1)).view_as(images)
+
+
+def _source_steps(height: int, width: int, left_right: Tensor, up_down: Tensor, degrees: Tensor) -> Tensor:
+    """How Pillow walks through the source, for each image: int32 (2, 3, B), for the column x and the row y in it what
+    they change by in a step to the right, in a step down, and where they start."""
+    cosine, sine = torch.cos(degrees * (math.pi / 180)), torch.sin(degrees * (math.pi / 180))
+    centre_x, centre_y = width / 2, height / 2
+    steps = []
+    for right, down, centre, end, flips in (
+            (cosine, -sine, centre_x - cosine * centre_x + sine * centre_y, width, left_right),
+            (sine, cosine, centre_y - sine * centre_x - cosine * centre_y, height, up_down)):
+        start = centre + (right + down) / 2  # the middle of the first pixel
+        walk = torch.floor(torch.stack([right, down, start]) * _ONE + 0.5).to(torch.int32)
+        # A flip reads from the other end. In fixed point, -1 - v has the same fraction of a pixel to go.
+        mirrored = torch.stack([-walk[0], -walk[1], end * _ONE - 1 - walk[2]])
+        steps.append(torch.where(flips, mirrored, walk))
+    return torch.stack(steps)

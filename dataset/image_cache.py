@@ -1,0 +1,184 @@
+"""Decoded images in one file, mapped into the memory of every process that reads them: decoded once, not every epoch.
+
+The file is one line of JSON (of each image its path, bytes, time of change, height and width) and then the pixels,
+uint8 (height, width, 3), image after image. All workers of all runs share the same pages of memory.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+from tqdm import tqdm
+
+from utils.arguments import cores
+from utils.errors import InputError, warn
+
+from .transforms import load_image, resize
+
+# Decoded at a time, over all cores, and waiting to be written.
+_IMAGES_AT_ONCE = 128
+
+
+class ImageCache:
+    """A finished cache file. `load(path)` is what `load_image(path)` was, and a resize where one was asked for.
+
+    Raises:
+        ValueError, LookupError or TypeError: for a damaged file.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
+        with open(file, "rb") as stream:
+            header = stream.readline()
+        images = json.loads(header)
+        self.stamps = {tuple(stamp) for *stamp, _, _ in images}
+        self._pixels = np.memmap(file, np.uint8, "r", offset=len(header))
+        self._places, start = {}, 0
+        for path, _, _, height, width in images:
+            self._places[path] = start, (height, width, 3)
+            start += 3 * height * width
+        if len(self._pixels) != start:
+            raise ValueError("it is not complete")
+
+    def load(self, path: Path) -> Image.Image:
+        start, shape = self._places[os.path.abspath(path)]
+        return Image.fromarray(self._pixels[start:start + math.prod(shape)].reshape(shape))
+
+    def __reduce__(self):
+        """Another process opens the file by itself: a pickled memory map would be a copy of all pixels."""
+        return ImageCache, (self.file,)
+
+
+def cached_images(images: list[Path], image_size: int | None, folder: Path) -> Callable[[Path], Image.Image]:
+    """What reads these images from a cache in `folder`, which is written first where it is missing or out of date.
+
+    Where there is no room for it on the disk or in memory, that is said, and `load_image` is returned.
+
+    Args:
+        image_size: images are resized to image_size x image_size, once and for all; None keeps their own size, for
+            random crops.
+    Raises:
+        InputError: for an image that is missing or cannot be decoded.
+    """
+    images = sorted({Path(os.path.abspath(image)) for image in images})
+    stamps = [_stamp(image) for image in images]
+    # Another version of Pillow may decode otherwise.
+    name = hashlib.sha256("\n".join([PIL.__version__, *map(str, images)]).encode()).hexdigest()[:12]
+    file = folder / f"{f'{image_size}px' if image_size else 'original'}_{name}.cache"
+    cache = _open(file, stamps)
+    if cache is None:
+        try:
+            _write(file, image_size, images, stamps)
+            cache = _open(file, stamps)
+        except OSError as error:
+            warn(f"the image cache {file} could not be written ({error.strerror or error}), so images are decoded in "
+                 "every epoch; make room, or choose another folder with --cache DIR")
+            return load_image
+    print(f"image cache: {len(images)} images, {_gigabytes(file.stat().st_size)}, {file}")
+    return cache.load
+
+
+def _stamp(image: Path) -> tuple[str, int, int]:
+    """The path, and what changes with the file's content: its bytes and the time of its last change (ns)."""
+    try:
+        stat = image.stat()
+    except OSError as error:
+        raise InputError(f"image {image} cannot be read ({error.strerror})") from error
+    return str(image), stat.st_size, stat.st_mtime_ns
+
+
+def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
+    """The cache, if it is there, whole, and of these very images."""
+    if not file.exists():
+        return None
+    try:
+        cache = ImageCache(file)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        warn(f"the image cache {file} is damaged ({error}) and is written anew")
+        return None
+    changed = set(stamps) - cache.stamps
+    if changed:
+        print(f"{len(changed)} images changed since the image cache {file} was written: it is written anew")
+        return None
+    return cache
+
+
+def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[tuple]) -> None:
+    """Write the cache beside its place, then put it there.
+
+    Raises:
+        OSError: where there is no room, or the folder cannot be written.
+        InputError: for an image that cannot be decoded.
+    """
+    shapes = [(image_size, image_size) if image_size else _shape(image) for image in images]
+    header = json.dumps([[*stamp, *shape] for stamp, shape in zip(stamps, shapes)]).encode() + b"\n"
+    size = len(header) + sum(3 * height * width for height, width in shapes)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _check_room(size, file.parent)
+    print(f"image cache: decoding {len(images)} images once, {_gigabytes(size)} in {file}")
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            stream.write(header)
+            for pixels in _decode(images, image_size):
+                stream.write(pixels)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
+    """The pixels of all images in their order, decoded by all cores: Pillow works without the interpreter's lock."""
+    def pixels(path: Path) -> np.ndarray:
+        image = load_image(path)
+        return np.ascontiguousarray(resize(image_size)(image) if image_size else image)
+
+    with (ThreadPoolExecutor(cores()) as pool,
+          tqdm(total=len(images), desc="image cache", unit="image", leave=False) as bar):
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            for array in pool.map(pixels, images[start:start + _IMAGES_AT_ONCE]):
+                yield array
+                bar.update()
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Height and width by the file's first bytes."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, load_image says so
+        image = load_image(path)
+        return image.height, image.width
+
+
+def _check_room(size: int, folder: Path) -> None:
+    """Raise OSError where `size` bytes do not fit on the disk, or would not stay in memory."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(free)} of the disk are free")
+    memory = _available_memory()
+    if size > memory:  # every epoch would read it from the disk again
+        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(memory)} of memory are available")
+
+
+def _available_memory() -> float:
+    """Bytes that the system could give without swapping; where it does not say, there is no limit."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return math.inf
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,171 @@
+"""The decoded-image cache: the same pixels and the same training as without it, and no stale, partial or lost ones."""
+
+import os
+import pickle
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import write_classes, write_image
+from dataset import ImageDataset, Split, build_loader, cached_images, eval_transform, load_image, train_transform
+from dataset.image_cache import ImageCache
+from test_command_line import fails, train, train_ucm
+from utils.errors import InputError
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images of different sizes, formats and modes."""
+    paths = [tmp_path / "images" / name for name in ("b c.png", "a.jpg", "d.tif", "é.png")]
+    for seed, path in enumerate(paths):
+        write_image(path, seed, (40 + 3 * seed, 33 + seed))
+    Image.open(paths[3]).convert("L").save(paths[3])
+    return paths
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("image_size", [64, None])
+def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
+    load = cached_images([images[2], *images], image_size, tmp_path / "cache")
+    said = capsys.readouterr().out
+    size = sum(3 * image_size**2 if image_size else 3 * np.prod(Image.open(path).size) for path in images)
+    file, = (tmp_path / "cache").iterdir()
+    assert "decoding 4 images once, 0.00 GB" in said and str(file) in said
+    assert size < file.stat().st_size < size + 1000
+    for path in images:
+        for transform in (eval_transform(64), train_transform(64), train_transform(64, single_label=True)):
+            if image_size and transform.transforms[0].__class__.__name__ == "RandomResizedCrop":
+                continue  # wants the whole image
+            torch.manual_seed(0)
+            expected = transform(load_image(path))
+            torch.manual_seed(0)
+            assert torch.equal(transform(load(path)), expected)
+    written = file.read_bytes()
+    cached_images(images, image_size, tmp_path / "cache")
+    said = capsys.readouterr().out
+    assert "decoding" not in said and "4 images" in said and file.read_bytes() == written
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_process_maps_the_file(images, tmp_path, workers):
+    load = cached_images(images, 64, tmp_path / "cache")
+    split = Split(images, np.eye(4, dtype=np.uint8))
+    loader = build_loader(ImageDataset(split, eval_transform(64), load), 3, workers, torch.device("cpu"))
+    plain = build_loader(ImageDataset(split, eval_transform(64)), 3, 0, torch.device("cpu"))
+    for (ours, our_labels), (theirs, labels) in zip(loader, plain, strict=True):
+        assert torch.equal(ours, theirs) and torch.equal(our_labels, labels)
+    sent = pickle.dumps(load)  # as to a worker that is not forked
+    assert len(sent) < 1000 and pickle.loads(sent)(images[0]).size == (64, 64)
+
+
+def test_changed_images_and_other_lists_are_noticed(images, tmp_path, capsys):
+    folder = tmp_path / "cache"
+    cached_images(images, 64, folder)
+    cached_images(images, 32, folder)
+    cached_images(images[:3], 64, folder)
+    cached_images(list(reversed(images)), 64, folder)  # the same
+    assert len(files(folder)) == 3
+    write_image(images[1], 9, (43, 34))
+    capsys.readouterr()
+    load = cached_images(images, 64, folder)
+    assert "1 images changed since" in capsys.readouterr().out
+    assert torch.equal(eval_transform(64)(load(images[1])), eval_transform(64)(load_image(images[1])))
+    os.utime(images[0], ns=(1, 1))  # another time of change, the same bytes
+    cached_images(images, 64, folder)
+    assert "1 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
+    images[2].unlink()
+    with pytest.raises(InputError, match=r"image .*d\.tif cannot be read \(No such file"):
+        cached_images(images, 64, folder)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda whole: whole[:-1], lambda whole: whole + b"1", lambda whole: whole[:50], lambda whole: b"",
+    lambda whole: b"{}\n" + whole, lambda whole: b"\xff" * 99,
+    lambda whole: b'[["a", 1]]\n' + whole])
+def test_a_damaged_file_is_written_anew(images, tmp_path, capsys, damage):
+    cached_images(images, 64, tmp_path / "cache")
+    file, = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    load = cached_images(images, 64, tmp_path / "cache")
+    assert f"image cache {file} is damaged" in capsys.readouterr().err
+    assert file.read_bytes() == whole and load(images[0]).size == (64, 64)
+
+
+def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(images, tmp_path):
+    images[1].write_bytes(images[1].read_bytes()[:200])
+    for image_size in (64, None):
+        with pytest.raises(InputError, match=r"a\.jpg cannot be decoded"):
+            cached_images(images, image_size, tmp_path / "cache")
+        assert files(tmp_path / "cache") == []
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize("trouble, said", [
+    (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 GB of the disk are free"),
+    (("dataset.image_cache._available_memory", lambda: 50), "0.00 GB of memory are available"),
+    (("dataset.image_cache.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device"))),
+     "No space left on device"),
+])
+def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, capsys, trouble, said):
+    monkeypatch.setattr(*trouble)
+    assert cached_images(images, 64, tmp_path / "cache") is load_image
+    error = capsys.readouterr().err
+    assert said in error and "images are decoded in every epoch" in error and files(tmp_path / "cache") == []
+
+
+def test_a_folder_that_cannot_be_made(images, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cached_images(images, 64, tmp_path / "file" / "cache") is load_image
+    assert "could not be written (Not a directory)" in capsys.readouterr().err
+
+
+def test_memory_is_what_the_system_says():
+    from dataset.image_cache import _available_memory
+    if os.path.exists("/proc/meminfo"):
+        assert 1e8 < _available_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def without_speed(folder):
+    header, *rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    return [[value for name, value in zip(header, row) if name != "train_images_per_second"] for row in rows]
+
+
+def same_training(one, other):
+    weights = [torch.load(folder / "last.pth", weights_only=True)["state_dict"] for folder in (one, other)]
+    return (all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+            and without_speed(one) == without_speed(other))
+
+
+def test_training_is_the_same_with_a_cache_and_with_workers(ucm, capsys):
+    plain = train_ucm(ucm)
+    cached = train_ucm(ucm, "--cache")
+    with_workers = train_ucm(ucm, "--cache", ucm.parent / "elsewhere", "--num_workers", "2")
+    assert same_training(plain, cached) and same_training(plain, with_workers)
+    assert not same_training(plain, train_ucm(ucm, "--seed", "1"))
+    assert [len(files(folder)) for folder in (ucm.parent / "runs" / "image_cache", ucm.parent / "elsewhere")] == [1, 1]
+    assert "decoding 24 images once" in capsys.readouterr().out  # not those of the test
+
+
+def test_single_label_training_is_the_same_with_a_cache(tmp_path):
+    write_classes(tmp_path / "AID", {"Airport": 10, "Pond": 10})
+    options = ("--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs", "--train_ratio", "0.5")
+    plain, cached = train(*options), train(*options, "--cache")
+    assert same_training(plain, cached)
+    file, = (tmp_path / "runs" / "image_cache").iterdir()
+    image = (cached / "train.txt").read_text().split(" ")[0]
+    assert file.name.startswith("original_") and ImageCache(file).load(tmp_path / "AID" / image).size == (56, 48)
+
+
+def test_a_cache_among_the_images_is_refused(ucm, capsys):
+    error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs",
+                  "--cache", ucm / "UCM_Multilabel" / "cache")
+    assert "lies among the images" in error

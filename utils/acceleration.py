@@ -1,0 +1,44 @@
+"""What a GPU, or a newer CPU, offers beyond plain float32: bfloat16 and compilation. Neither touches the losses."""
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+
+
+def autocast(device: torch.device, amp: bool) -> torch.autocast:
+    """The context of a forward pass: bfloat16 where it is safe, or float32 as ever. Losses leave it by themselves."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=amp)
+
+
+def precision(device: torch.device, amp: bool) -> str:
+    """In which numbers a network runs, for the log."""
+    if amp:
+        return "bfloat16 autocast, losses in float32"
+    if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        return "float32, convolutions rounded to TF32 where the card can, losses never"
+    return "float32"
+
+
+class CompiledForFullBatches(nn.Module):
+    """A compiled network that takes batches of any size: only those of `batch_size` images run compiled.
+
+    The last, partial batch of an epoch would be compiled anew, for longer than it runs.
+
+    Raises:
+        InputError: where torch.compile does not work on this machine.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int, device: torch.device):
+        super().__init__()
+        self.model, self.batch_size = model, batch_size
+        self.compiled = torch.compile(model, dynamic=False)
+        try:
+            torch.compile(torch.exp)(torch.zeros(2, device=device))
+        except Exception as error:  # noqa: BLE001 - no compiler, no Python headers, an old card: each has its own
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"--compile does not work on this machine ({reason}); leave it out, or install what is "
+                             "missing: a C++ compiler for the CPU, Triton for CUDA") from error
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.compiled if len(images) == self.batch_size else self.model)(images)
