@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _ONE = 2**16  # 1.0 in fixed point
+# Whose coordinates a core's cache holds: 4 images of 512 x 512.
+_PIXELS_AT_ONCE = 2**20
 
 
 class RandomFlipsAndRotation(nn.Module):
@@ -39,18 +41,22 @@ def flip_and_rotate(images: Tensor, left_right: Tensor, up_down: Tensor, degrees
         left_right, up_down: (B,) bool, on the host.
         degrees: (B,) float64, on the host.
     """
-    size, (height, width) = len(images), images.shape[1:3]
+    height, width = images.shape[1:3]
     steps = _source_steps(height, width, left_right, up_down, degrees)
-    steps = steps.view(2, 3, size, 1, 1).to(images.device, non_blocking=True)
-    columns = torch.arange(width, dtype=torch.int32, device=images.device)
-    rows = torch.arange(height, dtype=torch.int32, device=images.device).unsqueeze(1)
-    # (B, H, W) each: the source's column and row, or one beyond the edge, where a frame of black pixels is put.
-    x, y = (((start + by_row * rows) + by_column * columns).bitwise_right_shift_(16).clamp_(-1, end)
-            for (by_column, by_row, start), end in zip(steps, (width, height)))
-    framed = F.pad(images, (0, 0, 1, 1, 1, 1))
-    first = torch.arange(size, device=images.device).view(size, 1, 1) * (height + 2) * (width + 2) + width + 3
-    pixels = y.mul_(width + 2).add_(x) + first
-    return framed.view(-1, 3).index_select(0, pixels.view(-1)).view_as(images)
+    steps = steps.view(2, 3, len(images), 1, 1).to(images.device, non_blocking=True)
+    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    first, rows, columns = (torch.arange(length, dtype=torch.int32, device=images.device)
+                            for length in (at_once, height, width))
+    turned = torch.empty_like(images)
+    for part, walk, out in zip(images.split(at_once), steps.split(at_once, 2), turned.split(at_once)):
+        # (B, H, W) each: the source's column and row, or one beyond the edge, where a frame of black pixels is put.
+        x, y = (torch.add(start + by_row * rows[:, None], by_column * columns).bitwise_right_shift_(16).clamp_(-1, end)
+                for (by_column, by_row, start), end in zip(walk, (width, height)))
+        framed = F.pad(part, (0, 0, 1, 1, 1, 1))
+        starts = (width + 3) + (height + 2) * (width + 2) * first[:len(part), None, None]
+        pixels = y.mul_(width + 2).add_(x).add_(starts)
+        torch.index_select(framed.view(-1, 3), 0, pixels.view(-1), out=out.view(-1, 3))
+    return turned
 
 
 def _source_steps(height: int, width: int, left_right: Tensor, up_down: Tensor, degrees: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -85,6 +86,16 @@ def test_oracle_neutral_items(function, number, reach):
     scores = torch.sigmoid(logits)
     torch.testing.assert_close(function(scores, labels, number, reach),
                                getattr(oracle, function.__name__)(scores, labels, number, reach))
+
+
+def test_the_benchmarks_compare_the_same_losses(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmark")
+    row_by_row = importlib.import_module("row_by_row")
+    features, logits, labels = batch(7, 4, dtype=torch.float32)
+    labels[2], labels[:, 1] = 0, 0
+    (total, parts), (expected, expected_parts) = (
+        function(features, logits, labels) for function in (R4CLoss(), row_by_row.RowByRowLoss()))
+    torch.testing.assert_close([total, *parts.values()], [expected, *expected_parts.values()], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)

@@ -73,10 +73,14 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
 
 
 def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None:
-    """Write args.json: the options, the command, package versions, the device and the git commit."""
-    about = {
-        "args": args,
-        "command": " ".join(["python", *sys.argv]),
+    """Write args.json: the options, the command and the environment."""
+    about = {"args": args, "command": " ".join(["python", *sys.argv]), **environment(device)}
+    (folder / "args.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Package versions, the device and the git commit."""
+    return {
         "versions": {"python": platform.python_version(), "torch": torch.__version__,
                      "torchvision": torchvision.__version__, "numpy": np.__version__, "pillow": PIL.__version__,
                      "scikit-learn": sklearn.__version__},
@@ -84,7 +88,6 @@ def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None
         else f"{device.type} ({torch.get_num_threads()} threads, {platform.machine()})",
         "git_commit": _git_commit(),
     }
-    (folder / "args.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
@@ -111,7 +114,8 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
 
 def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    return all((one.get(key) or None) == (other.get(key) or None) for key in (one.keys() | other.keys()) - _HARMLESS - {name})
+    matter = (one.keys() | other.keys()) - _HARMLESS - {name}
+    return all((one.get(key) or None) == (other.get(key) or None) for key in matter)
 
 
 def append_log(path: Path, row: dict[str, Any]) -> None:

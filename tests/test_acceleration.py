@@ -1,0 +1,152 @@
+"""bfloat16, compilation and the fused optimizer: what they change, and what they must not."""
+
+import csv
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from loss import R4CLoss
+from test_command_line import evaluate, fails, train, train_ucm
+from test_image_cache import same_training
+from utils.acceleration import CompiledForFullBatches, precision
+from utils.engine import predict, train_one_epoch
+
+CPU = torch.device("cpu")
+
+
+class Linear(nn.Module):
+    """(features, logits) of flat images; remembers what it was given and in which numbers it answered."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.seen = nn.Linear(12, 3), []
+
+    def forward(self, images):
+        features = images.flatten(1)
+        logits = self.fc(features)
+        self.seen.append((len(images), logits.dtype, self.training))
+        return features, logits
+
+
+@pytest.fixture
+def loader():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (10, 2, 2, 3), dtype=torch.uint8, generator=generator)
+    return DataLoader(TensorDataset(images, (images[:, 0, 0] > 127).float()), batch_size=4)
+
+
+def prepare(images):
+    return images / 128 - 1
+
+
+@pytest.mark.parametrize("amp, numbers", [(False, torch.float32), (True, torch.bfloat16)])
+def test_the_network_alone_runs_in_bfloat16(loader, amp, numbers):
+    model = Linear()
+    given = []
+
+    class Loss(R4CLoss):
+        def forward(self, features, logits, labels):
+            assert not torch.is_autocast_enabled("cpu")
+            total, parts = super().forward(features, logits, labels)
+            given.append((logits.dtype, total.dtype, *(part.dtype for part in parts.values())))
+            return total, parts
+
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    report = train_one_epoch(model, loader, Loss(), optimizer, prepare, CPU, "epoch", amp)
+    scores, _ = predict(model, loader, prepare, CPU, "test", amp=amp)
+    assert {dtype for _, dtype, _ in model.seen} == {numbers}
+    assert set(given) == {(numbers, *[torch.float32] * 4)}
+    assert scores.dtype == "float32" and report["loss"] > 0
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_fused_adam_is_adam():
+    torch.manual_seed(0)
+    weights, x = torch.randn(30, 20), torch.randn(50, 30)
+    ends = []
+    for fused in (True, False):
+        parameter = nn.Parameter(weights.clone())
+        optimizer = torch.optim.Adam([parameter], lr=1e-3, fused=fused)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (x @ parameter).tanh().square().sum().backward()
+            optimizer.step()
+        ends.append(parameter.detach())
+    assert (ends[0] - weights).abs().max() > 0.01
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def compiled_by_python(monkeypatch):
+    """torch.compile without a C++ compiler: it traces all the same, and counts its graphs."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    yield lambda: torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    torch._dynamo.reset()
+
+
+def test_partial_batches_are_not_compiled(compiled_by_python):
+    class Net(nn.Sequential):
+        def forward(self, images):
+            features = super().forward(images)
+            return features, features + 1
+
+    torch.manual_seed(0)
+    model = Net(nn.Linear(6, 6), nn.BatchNorm1d(6))
+    net = CompiledForFullBatches(model, 4, CPU)
+    before = compiled_by_python()
+    for size in (4, 4, 3, 2, 4):
+        images = torch.randn(size, 6)
+        (features, logits), (expected, _) = net(images), model(images)
+        assert torch.equal(features, expected) and torch.equal(logits, expected + 1)
+    assert compiled_by_python() == before + 1
+    net.eval()
+    assert not model.training
+    net.train()
+    net(torch.randn(4, 6))[1].sum().backward()
+    assert model[0].weight.grad is not None
+
+
+def test_compiled_training_is_the_same(ucm, compiled_by_python):
+    """With a compiler that changes no arithmetic: the same weights, under the same names."""
+    plain = train_ucm(ucm)
+    graphs = compiled_by_python()
+    assert same_training(plain, train_ucm(ucm, "--compile")) and compiled_by_python() > graphs
+
+
+def test_compile_that_does_not_work_is_said_before_training(ucm, capsys, monkeypatch):
+    def broken(function, **options):
+        def call(*inputs):
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\n\nand much more")
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs",
+                  "--compile")
+    assert "No working C++ compiler found); leave it out" in error and error.count("\n") == 1
+    assert not (ucm.parent / "runs").exists()
+
+
+def test_amp_from_the_command_line(ucm, capsys):
+    plain, amp = train_ucm(ucm), train_ucm(ucm, "--amp")
+    assert "device cpu, bfloat16 autocast, losses in float32" in capsys.readouterr().out
+    losses = []
+    for folder in (plain, amp):
+        with open(folder / "log.csv", newline="") as file:
+            losses.append([float(row["train_loss"]) for row in csv.DictReader(file)])
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.2)
+    both = [evaluate("--weights_path", amp / "best.pth", "--device", "cpu", *extra)["metrics"]["ranking_loss"]
+            for extra in ((), ("--amp",))]
+    assert both[0] == pytest.approx(both[1], abs=0.2)
+
+
+def test_precision_is_said(monkeypatch):
+    assert precision(CPU, False) == "float32"
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert "TF32" in precision(torch.device("cuda"), False) and "bfloat16" in precision(torch.device("cuda"), True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert precision(torch.device("cuda"), False) == "float32"
