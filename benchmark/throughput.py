@@ -4,9 +4,9 @@ peak of memory.
 
     python benchmark/throughput.py --model Resnet-50 --image_size 224 --batch_size 16
 
-Medians of steps taken in turns. The matrix rate is that of a product of two square matrices, in bfloat16 for --amp, else
-in float32 (on CUDA in TF32, as convolutions are). The operations of a step are thrice those of its forward pass, which are
-counted by torch.utils.flop_counter.
+Medians of steps taken in turns. The matrix rate is that of a product of two square matrices, in bfloat16 for --amp,
+else in float32 (on CUDA in TF32, as convolutions are). The operations of a step are thrice those of its forward pass,
+which torch.utils.flop_counter counts.
 """
 
 import argparse
