@@ -181,12 +181,6 @@ def main(argv: list[str] | None = None) -> Path:
     counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
     labels = some(data.label_names, "class" if data.single_label else "label")
     print(f"{args.dataset}: {labels}, {counts} images; device {device}, {precision(device, args.amp)}")
-    workers = pick_num_workers(args.num_workers, device)
-    load = image_reader(args, data)
-    train_set = ImageDataset(data.splits["train"], train_transform(args.image_size, data.single_label), load)
-    val_set = ImageDataset(data.splits["val"], eval_transform(args.image_size), load)
-    train_loader = build_loader(train_set, args.train_batch_size, workers, device, shuffle=True, seed=args.seed)
-    val_loader = build_loader(val_set, args.val_batch_size, workers, device)
 
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
     model = build_model(args.model, len(data.label_names), pretrained).to(device, memory_format=torch.channels_last)
@@ -195,6 +189,13 @@ def main(argv: list[str] | None = None) -> Path:
     normalize = Normalize().to(device)
     augment = torch.nn.Sequential(RandomFlipsAndRotation(), normalize)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
+
+    workers = pick_num_workers(args.num_workers, device)
+    load = image_reader(args, data)
+    train_set = ImageDataset(data.splits["train"], train_transform(args.image_size, data.single_label), load)
+    val_set = ImageDataset(data.splits["val"], eval_transform(args.image_size), load)
+    train_loader = build_loader(train_set, args.train_batch_size, workers, device, shuffle=True, seed=args.seed)
+    val_loader = build_loader(val_set, args.val_batch_size, workers, device)
 
     folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
     checkpoints = make_folder(args.save_path or folder)

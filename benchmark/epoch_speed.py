@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import reference_way
 import torch
 from measure import medians, write_result
+from reference_way import PerImage, train_one_epoch_plainly
 from torch import nn
 
 from dataset import (ImageDataset, Normalize, RandomFlipsAndRotation, build_loader, cached_images, load_data,
@@ -48,7 +48,7 @@ def main() -> None:
     our_optimizer = torch.optim.Adam(ours.parameters(), lr=1e-5, fused=True)
     theirs = build_model(name, num_labels).to(device)
     their_optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-5)
-    per_image = reference_way.PerImage(split.images, split.labels, size)
+    per_image = PerImage(split.images, split.labels, size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         load = cached_images(split.images, size, Path(folder))
@@ -58,7 +58,7 @@ def main() -> None:
         seconds = medians({
             "this_project": lambda: train_one_epoch(ours, loader, R4CLoss(), our_optimizer, prepare, device, "epoch",
                                                     amp=cuda),
-            "reference_way": lambda: reference_way.train_one_epoch(theirs, per_image, their_optimizer, device),
+            "reference_way": lambda: train_one_epoch_plainly(theirs, per_image, their_optimizer, device),
         }, options.repeats, device)
     write_result("epoch", device, {
         "dataset": options.dataset, "model": name, "image_size": size, "images": len(split.images), "amp": cuda,

@@ -35,8 +35,8 @@ class PerImage(Dataset):
             return self.transform(image.convert("RGB")), self.labels[index]
 
 
-def train_one_epoch(model: nn.Module, dataset: PerImage, optimizer: torch.optim.Optimizer,
-                    device: torch.device) -> float:
+def train_one_epoch_plainly(model: nn.Module, dataset: PerImage, optimizer: torch.optim.Optimizer,
+                            device: torch.device) -> float:
     """The mean loss of an epoch in batches of 16, loaded by the training process itself."""
     model.train()
     loss, losses = RowByRowLoss(), []

@@ -1,6 +1,8 @@
 """The README's figures are those of the result files."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
                     ["**ce**", "**0.001**", "**1**", "**2**", "**80.00**", "**50.00**"],
                     ["**ce**", "**0.001**", "**2**", "**2**", "**10.00**", "**70.00**"],
                     ["**ce**", "**0.001**", "**mean of 2**", "", "**45.00**", "**60.00**"]]
+
+
+def test_every_benchmark_finds_what_it_imports(tmp_path):
+    """Each as if it were started alone: the project is found by what the script itself says."""
+    folder = ROOT / "benchmark"
+    scripts = sorted(str(file) for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
+    each = ("import runpy, sys\n"
+            "for script in sys.argv[2:]:\n"
+            "    path, sys.path = sys.path, [sys.argv[1], *sys.path]\n"
+            "    runpy.run_path(script)\n"
+            "    sys.path = path\n"
+            "    for name, module in list(sys.modules.items()):\n"
+            "        if str(getattr(module, '__file__', None)).startswith(sys.argv[1].rsplit('/', 1)[0]):\n"
+            "            del sys.modules[name]\n")
+    run = subprocess.run([sys.executable, "-c", each, str(folder), *scripts], cwd=tmp_path, capture_output=True,
+                         text=True, check=False)
+    assert len(scripts) > 7 and run.returncode == 0, run.stderr
 
 
 def test_the_pointing_game_is_that_of_the_result_files():
