@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.compare_losses import table
+from benchmark.speed_table import comparisons, throughput
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "benchmark" / "results").glob("*/table.md"))
@@ -40,6 +41,11 @@ def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
                     ["**ce**", "**0.001**", "**1**", "**2**", "**80.00**", "**50.00**"],
                     ["**ce**", "**0.001**", "**2**", "**2**", "**10.00**", "**70.00**"],
                     ["**ce**", "**0.001**", "**mean of 2**", "", "**45.00**", "**60.00**"]]
+
+
+@pytest.mark.parametrize("rows", [comparisons, throughput])
+def test_the_speed_tables_are_those_of_the_result_files(rows):
+    assert rows() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_benchmark_finds_what_it_imports(tmp_path):
