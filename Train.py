@@ -104,7 +104,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--cache", nargs="?", const="", metavar="DIR",
                      help="decode and resize the images once, into a file in DIR (image_cache in --work-dir) that all "
                           "workers and later runs share: worth it when images/s stays below the network's pace, and "
-                          "there is room for it, 0.8 MB an image at 512 px; the pixels are the same")
+                          "there is room for it, 0.8 MB an image at 512 px (for one label per image, 3 bytes for each "
+                          "pixel of the original, which is cropped anew each time); the pixels are the same")
     run.add_argument("--compile", action="store_true",
                      help="torch.compile the network: some minutes at the start, faster steps after; for long runs")
     run.add_argument("--not-save", action="store_true", help="write no checkpoints, only the log")
@@ -151,7 +152,8 @@ def image_reader(args: argparse.Namespace, data: Data) -> Callable[[Path], Image
     if args.cache is None:
         return load_image
     folder = Path(args.cache or Path(args.work_dir, "image_cache"))
-    check_outside(folder, data.root)
+    if not list_files(args):
+        check_outside(folder, data.root)
     images = [image for part in ("train", "val") for image in data.splits[part].images]
     return cached_images(images, None if data.single_label else args.image_size, folder)
 
@@ -187,7 +189,8 @@ def main(argv: list[str] | None = None) -> Path:
     loss = build_loss_from(args)
     network = CompiledForFullBatches(model, args.train_batch_size, device) if args.compile else model
     normalize = Normalize().to(device)
-    augment = torch.nn.Sequential(RandomFlipsAndRotation(), normalize)
+    flips_and_rotation = RandomFlipsAndRotation(args.seed)
+    augment = torch.nn.Sequential(flips_and_rotation, normalize)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
 
     workers = pick_num_workers(args.num_workers, device)
@@ -226,6 +229,8 @@ def main(argv: list[str] | None = None) -> Path:
                 save_checkpoint(checkpoints / "best.pth", usable)
             save_checkpoint(checkpoints / "last.pth", {**usable, "optimizer": optimizer.state_dict(),
                                                        "order": train_loader.sampler.generator.get_state(),
+                                                       "workers": train_loader.generator.get_state(),
+                                                       "augmentation": flips_and_rotation.generator.get_state(),
                                                        **random_states()})
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from measure import medians, write_result
 from torch import nn
@@ -48,7 +49,8 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
     """Milliseconds of a step, and the ratios."""
     model = build_model(name, split.labels.shape[1]).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
-    split = Split(split.images[:steps * batch], split.labels[:steps * batch])
+    chosen = np.resize(np.arange(len(split.images)), steps * batch)  # again from the first, where there are too few
+    split = Split([split.images[index] for index in chosen], split.labels[chosen])
     prepare, workers = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device), pick_num_workers(None, device)
     with tempfile.TemporaryDirectory() as folder:
         def full_epoch(load) -> Callable[[], None]:

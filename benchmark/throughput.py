@@ -1,12 +1,12 @@
 """Measures a training step of the network alone, on one random batch with R4C and Adam: images per second with and
 without --amp, --compile and channels-last memory, the share of the device's matrix rate that this is, and on CUDA the
-peak of memory.
+peak of memory, weights and optimizer included.
 
     python benchmark/throughput.py --model Resnet-50 --image_size 224 --batch_size 16
 
 Medians of steps taken in turns. The matrix rate is that of a product of two square matrices, in bfloat16 for --amp,
-else in float32 (on CUDA in TF32, as convolutions are). The operations of a step are thrice those of its forward pass,
-which torch.utils.flop_counter counts.
+else in float32 (on CUDA in TF32, as convolutions are, though linear layers are not). The operations of a step are
+thrice those of its forward pass, which torch.utils.flop_counter counts.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from loss import R4CLoss
 from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, autocast
 from utils.arguments import pick_device
+from utils.errors import InputError
 
 LABELS = 17
 
@@ -64,15 +65,19 @@ def main() -> None:
     steps, peaks = {}, {}
     for amp, compiled, channels_last in itertools.product((False, True), repeat=3):
         memory = torch.channels_last if channels_last else torch.contiguous_format
+        before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         model = build_model(options.model, LABELS).to(device, memory_format=memory)
-        network = CompiledForFullBatches(model, size, device) if compiled else model
+        try:
+            network = CompiledForFullBatches(model, size, device) if compiled else model
+        except InputError as error:
+            print(error)
+            continue
         chosen = {"amp": amp, "compile": compiled, "channels_last": channels_last}
         name = " ".join(option for option, on in chosen.items() if on) or "none of them"
         steps[name] = training_step(network, images.to(memory_format=memory), labels, amp)
         steps[name]()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
             steps[name]()
             peaks[name] = (torch.cuda.max_memory_allocated(device) - before) / 2**20
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -85,7 +90,7 @@ def main() -> None:
         "matrix_flops_per_second": {"float32": rates[False], "bfloat16": rates[True]},
         **{name: {"images_per_second": size / own,
                   "share_of_matrix_rate": flops / own / rates["amp" in name.split()],
-                  **({"peak_mib_of_a_step": peaks[name]} if name in peaks else {})}
+                  **({"peak_mib": peaks[name]} if name in peaks else {})}
            for name, own in seconds.items()}})
 
 

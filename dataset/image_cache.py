@@ -9,22 +9,30 @@ import json
 import math
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL
+import torchvision
 from PIL import Image
 from tqdm import tqdm
 
-from utils.arguments import cores
+from utils.acceleration import cores
 from utils.errors import InputError, warn
 
 from .transforms import load_image, resize
 
-# Decoded at a time, over all cores, and waiting to be written.
-_IMAGES_AT_ONCE = 128
+try:
+    import fcntl
+except ImportError:  # Windows: two runs that start together write the same file one after the other
+    fcntl = None
+
+# To be raised with every change of the file's form, or of what `load_image` makes of a file.
+_FORMAT = 1
 
 
 class ImageCache:
@@ -70,20 +78,38 @@ def cached_images(images: list[Path], image_size: int | None, folder: Path) -> C
     """
     images = sorted({Path(os.path.abspath(image)) for image in images})
     stamps = [_stamp(image) for image in images]
-    # Another version of Pillow may decode otherwise.
-    name = hashlib.sha256("\n".join([PIL.__version__, *map(str, images)]).encode()).hexdigest()[:12]
+    # Other versions may decode or resize otherwise.
+    key = [str(_FORMAT), PIL.__version__, torchvision.__version__, *map(str, images)]
+    name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:12]
     file = folder / f"{f'{image_size}px' if image_size else 'original'}_{name}.cache"
-    cache = _open(file, stamps)
-    if cache is None:
-        try:
-            _write(file, image_size, images, stamps)
+    try:
+        with _only_one(folder):
             cache = _open(file, stamps)
-        except OSError as error:
-            warn(f"the image cache {file} could not be written ({error.strerror or error}), so images are decoded in "
-                 "every epoch; make room, or choose another folder with --cache DIR")
-            return load_image
+            if cache is None:
+                _write(file, image_size, images, stamps)
+                cache = ImageCache(file)
+    except OSError as error:
+        warn(f"the image cache {file} is not used, and images are decoded in every epoch: {error.strerror or error}; "
+             "--cache DIR chooses another folder")
+        return load_image
     print(f"image cache: {len(images)} images, {_gigabytes(file.stat().st_size)}, {file}")
     return cache.load
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Let one process at a time look for a cache in the folder, and write it: the next one finds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "wb") as lock:
+        if fcntl:  # the system takes a lock from a process that ends, however it ends
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another run that writes an image cache in {folder}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:  # some network drives have no locks
+                pass
+        yield
 
 
 def _stamp(image: Path) -> tuple[str, int, int]:
@@ -121,14 +147,15 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
     shapes = [(image_size, image_size) if image_size else _shape(image) for image in images]
     header = json.dumps([[*stamp, *shape] for stamp, shape in zip(stamps, shapes)]).encode() + b"\n"
     size = len(header) + sum(3 * height * width for height, width in shapes)
-    file.parent.mkdir(parents=True, exist_ok=True)
     _check_room(size, file.parent)
     print(f"image cache: decoding {len(images)} images once, {_gigabytes(size)} in {file}")
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(f"{file.name}.partial")
     try:
         with open(partial, "wb") as stream:
             stream.write(header)
-            for pixels in _decode(images, image_size):
+            for image, shape, pixels in zip(images, shapes, _decode(images, image_size)):
+                if pixels.shape != (*shape, 3):
+                    raise InputError(f"image {image} changed while the cache was written; start again")
                 stream.write(pixels)
             stream.flush()
             os.fsync(stream.fileno())
@@ -143,18 +170,21 @@ def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
         image = load_image(path)
         return np.ascontiguousarray(resize(image_size)(image) if image_size else image)
 
-    with (ThreadPoolExecutor(cores()) as pool,
-          tqdm(total=len(images), desc="image cache", unit="image", leave=False) as bar):
-        for start in range(0, len(images), _IMAGES_AT_ONCE):
-            for array in pool.map(pixels, images[start:start + _IMAGES_AT_ONCE]):
-                yield array
-                bar.update()
+    waiting = deque()  # a few, for decoded images are large
+    with ThreadPoolExecutor(cores()) as pool:
+        for path in tqdm(images, desc="image cache", unit="image", leave=False):
+            waiting.append(pool.submit(pixels, path))
+            if len(waiting) > 2 * cores():
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
 
 def _shape(path: Path) -> tuple[int, int]:
     """Height and width by the file's first bytes."""
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":  # which older versions of Pillow turn upright as they load it
+                image.load()
             return image.height, image.width
     except Exception:  # noqa: BLE001 - whatever is wrong with it, load_image says so
         image = load_image(path)
@@ -165,10 +195,11 @@ def _check_room(size: int, folder: Path) -> None:
     """Raise OSError where `size` bytes do not fit on the disk, or would not stay in memory."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(free)} of the disk are free")
+        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(free)} are free there")
     memory = _available_memory()
-    if size > memory:  # every epoch would read it from the disk again
-        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(memory)} of memory are available")
+    if size > memory:
+        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(memory)} of memory are available, so that every "
+                      "epoch would read it from the disk again")
 
 
 def _available_memory() -> float:

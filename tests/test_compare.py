@@ -10,7 +10,7 @@ import pytest
 from test_command_line import fails
 from utils.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
 from utils.figures.curves import draw_comparison
-from utils.run_log import run_titles
+from utils.run_log import differ_only_by, run_titles
 
 FIGURES = dict.fromkeys(COLUMNS, 0.5)
 
@@ -144,3 +144,8 @@ def test_titles_say_what_differs():
         assert run_titles([run, {**run, **change}]) == titles
     assert run_titles([run, run, {}]) == ["BCE", "BCE", ""]
     assert run_titles([run, {**run, "seed": 2}], ignore=["seed"]) == ["BCE", "BCE"]
+    # Options that older code did not have are off in its runs.
+    assert run_titles([run, {**run, "amp": False}]) == ["BCE", "BCE"]
+    assert run_titles([run, {**run, "amp": True}]) == ["BCE, amp False", "BCE, amp True"]
+    assert differ_only_by("seed", {**run, "amp": False, "cache": None, "seed": 2}, {**run, "cache": "x"})
+    assert not differ_only_by("seed", {**run, "amp": True}, run)

@@ -313,7 +313,7 @@ def test_draws_of_flips_and_rotation(monkeypatch):
     drawn = {}
     monkeypatch.setattr("dataset.augment.flip_and_rotate", lambda images, *draws: drawn.update(draws=draws))
     torch.manual_seed(0)
-    RandomFlipsAndRotation()(torch.zeros(4000, 1, 1, 3))
+    RandomFlipsAndRotation(0)(torch.zeros(4000, 1, 1, 3))
     left_right, up_down, degrees = drawn["draws"]
     assert all(abs(flips.double().mean() - 0.5) < 0.03 for flips in (left_right, up_down, left_right == up_down))
     histogram = torch.histc(degrees, 6, -90, 90)
@@ -359,11 +359,12 @@ def test_loader_uses_the_last_partial_batch_and_names_a_broken_image(ucm, worker
 def test_order_and_augmentation_depend_on_the_seed_alone(ucm):
     split = load_data("UCM_Multilabel", ucm).splits["train"]
 
-    def one_epoch(seed, workers=0):
+    def one_epoch(seed, workers=0, augment=lambda images: images):
         torch.manual_seed(seed)
         loader = build_loader(ImageDataset(split, train_transform(64)), 8, workers, CPU, True, seed)
-        augment = RandomFlipsAndRotation()
         return torch.cat([augment(images) for images, _ in loader])
 
-    assert (one_epoch(1) == one_epoch(1)).all() and (one_epoch(1) != one_epoch(2)).any()
-    assert (one_epoch(1) == one_epoch(1, workers=2)).all()
+    assert (one_epoch(1) == one_epoch(1, workers=2)).all() and (one_epoch(1) != one_epoch(2)).any()
+    augmented = one_epoch(1, augment=RandomFlipsAndRotation(1))
+    assert (augmented == one_epoch(1, 2, RandomFlipsAndRotation(1))).all()
+    assert (augmented != one_epoch(1, augment=RandomFlipsAndRotation(2))).any()

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def images(tmp_path):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir() if path.name != "lock") if folder.exists() else []
 
 
 @pytest.mark.parametrize("image_size", [64, None])
@@ -35,7 +36,7 @@ def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
     load = cached_images([images[2], *images], image_size, tmp_path / "cache")
     said = capsys.readouterr().out
     size = sum(3 * image_size**2 if image_size else 3 * np.prod(Image.open(path).size) for path in images)
-    file, = (tmp_path / "cache").iterdir()
+    file, = (tmp_path / "cache").glob("*.cache")
     assert "decoding 4 images once, 0.00 GB" in said and str(file) in said
     assert size < file.stat().st_size < size + 1000
     for path in images:
@@ -58,6 +59,7 @@ def test_every_process_maps_the_file(images, tmp_path, workers):
     split = Split(images, np.eye(4, dtype=np.uint8))
     loader = build_loader(ImageDataset(split, eval_transform(64), load), 3, workers, torch.device("cpu"))
     plain = build_loader(ImageDataset(split, eval_transform(64)), 3, 0, torch.device("cpu"))
+    assert isinstance(load.__self__._pixels, np.memmap)
     for (ours, our_labels), (theirs, labels) in zip(loader, plain, strict=True):
         assert torch.equal(ours, theirs) and torch.equal(our_labels, labels)
     sent = pickle.dumps(load)  # as to a worker that is not forked
@@ -79,6 +81,10 @@ def test_changed_images_and_other_lists_are_noticed(images, tmp_path, capsys):
     os.utime(images[0], ns=(1, 1))  # another time of change, the same bytes
     cached_images(images, 64, folder)
     assert "1 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
+    write_image(images[0], 10, (44, 33))  # other bytes, the same time
+    os.utime(images[0], ns=(1, 1))
+    cached_images(images, 64, folder)
+    assert "1 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
     images[2].unlink()
     with pytest.raises(InputError, match=r"image .*d\.tif cannot be read \(No such file"):
         cached_images(images, 64, folder)
@@ -90,12 +96,52 @@ def test_changed_images_and_other_lists_are_noticed(images, tmp_path, capsys):
     lambda whole: b'[["a", 1]]\n' + whole])
 def test_a_damaged_file_is_written_anew(images, tmp_path, capsys, damage):
     cached_images(images, 64, tmp_path / "cache")
-    file, = (tmp_path / "cache").iterdir()
+    file, = (tmp_path / "cache").glob("*.cache")
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
     load = cached_images(images, 64, tmp_path / "cache")
     assert f"image cache {file} is damaged" in capsys.readouterr().err
     assert file.read_bytes() == whole and load(images[0]).size == (64, 64)
+
+
+@pytest.mark.parametrize("name, value", [("PIL.__version__", "0"), ("torchvision.__version__", "0"), ("_FORMAT", 0)])
+def test_another_version_has_another_file(images, tmp_path, monkeypatch, name, value):
+    cached_images(images, 64, tmp_path / "cache")
+    monkeypatch.setattr(f"dataset.image_cache.{name}", value)
+    cached_images(images, 64, tmp_path / "cache")
+    assert len(files(tmp_path / "cache")) == 2
+
+
+def test_runs_that_start_together_decode_once(images, tmp_path, capsys):
+    with ThreadPoolExecutor(3) as pool:
+        loads = list(pool.map(lambda _: cached_images(images, 64, tmp_path / "cache"), range(3)))
+    assert capsys.readouterr().out.count("decoding") == 1 and len(files(tmp_path / "cache")) == 1
+    assert all(load(images[0]).size == (64, 64) for load in loads)
+
+
+def test_what_a_killed_run_leaves_is_written_over(images, tmp_path):
+    cached_images(images, 64, tmp_path / "cache")
+    name, = files(tmp_path / "cache")
+    (tmp_path / "cache" / name).rename(tmp_path / "cache" / f"{name}.partial")
+    assert cached_images(images, 64, tmp_path / "cache") is not load_image and files(tmp_path / "cache") == [name]
+
+
+@pytest.mark.parametrize("image_size", [64, None])
+def test_order_with_more_images_than_are_decoded_at_a_time(tmp_path, monkeypatch, image_size):
+    monkeypatch.setattr("dataset.image_cache.cores", lambda: 1)
+    images = [tmp_path / "images" / f"{seed}.png" for seed in range(9)]
+    for seed, path in enumerate(images):
+        write_image(path, seed, (20 + seed, 30))
+    load = cached_images(images, image_size, tmp_path / "cache")
+    for path in images:
+        assert torch.equal(eval_transform(64)(load(path)), eval_transform(64)(load_image(path)))
+
+
+def test_an_image_that_is_replaced_meanwhile(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset.image_cache._shape", lambda path: (33, 40))
+    with pytest.raises(InputError, match=r"a\.jpg changed while the cache was written"):
+        cached_images(images, None, tmp_path / "cache")
+    assert files(tmp_path / "cache") == []
 
 
 def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(images, tmp_path):
@@ -110,22 +156,25 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize("trouble, said", [
-    (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 GB of the disk are free"),
+    (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 GB are free there"),
     (("dataset.image_cache._available_memory", lambda: 50), "0.00 GB of memory are available"),
     (("dataset.image_cache.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device"))),
      "No space left on device"),
+    (("dataset.image_cache.os.replace", lambda *paths: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))),
+     "Permission denied"),
 ])
 def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, capsys, trouble, said):
     monkeypatch.setattr(*trouble)
     assert cached_images(images, 64, tmp_path / "cache") is load_image
     error = capsys.readouterr().err
-    assert said in error and "images are decoded in every epoch" in error and files(tmp_path / "cache") == []
+    assert said in error and "images are decoded in every epoch" in error and "Traceback" not in error
+    assert files(tmp_path / "cache") == []
 
 
 def test_a_folder_that_cannot_be_made(images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cached_images(images, 64, tmp_path / "file" / "cache") is load_image
-    assert "could not be written (Not a directory)" in capsys.readouterr().err
+    assert "is not used, and images are decoded in every epoch: Not a directory" in capsys.readouterr().err
 
 
 def test_memory_is_what_the_system_says():
@@ -160,7 +209,7 @@ def test_single_label_training_is_the_same_with_a_cache(tmp_path):
     options = ("--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs", "--train_ratio", "0.5")
     plain, cached = train(*options), train(*options, "--cache")
     assert same_training(plain, cached)
-    file, = (tmp_path / "runs" / "image_cache").iterdir()
+    file, = (tmp_path / "runs" / "image_cache").glob("*.cache")
     image = (cached / "train.txt").read_text().split(" ")[0]
     assert file.name.startswith("original_") and ImageCache(file).load(tmp_path / "AID" / image).size == (56, 48)
 
@@ -168,4 +217,11 @@ def test_single_label_training_is_the_same_with_a_cache(tmp_path):
 def test_a_cache_among_the_images_is_refused(ucm, capsys):
     error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs",
                   "--cache", ucm / "UCM_Multilabel" / "cache")
-    assert "lies among the images" in error
+    assert "lies among the images" in error and "--cache folder" in error
+
+
+def test_with_list_files_nothing_is_searched_and_a_cache_may_lie_anywhere(ucm):
+    run = train_ucm(ucm)
+    lists = [argument for part in ("train", "val") for argument in (f"--{part}_dir", run / f"{part}.txt")]
+    train_ucm(ucm, *lists, "--cache", ucm / "UCM_Multilabel" / "cache")
+    assert len(files(ucm / "UCM_Multilabel" / "cache")) == 1

@@ -129,6 +129,14 @@ def test_loss_and_gradient_in_one_go_are_autograds(lists, length, alpha, dtype, 
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)
+def test_second_derivatives_are_refused(function):
+    features, logits, labels = batch(5, 4)
+    outputs = outputs_for(function, features, logits)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(function(outputs, labels), outputs, create_graph=True)
+
+
+@pytest.mark.parametrize("function", RANKING_LOSSES)
 def test_a_few_lists_at_a_time_change_nothing(function, monkeypatch):
     features, logits, labels = batch(12, 5)
 
@@ -167,6 +175,29 @@ def test_memory_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
     with Watch():
         R4CLoss()(features, logits.requires_grad_(), labels)[0].backward()
     assert largest <= 2 * (60 + 16)**2  # two buffers for a list of L2R-sample
+    monkeypatch.undo()
+    largest = 0
+    with Watch():
+        R4CLoss()(features, logits, labels)
+    assert largest <= 2 * 60 * 59**2  # and no more than all of them, where that is little
+
+
+def test_distances_are_taken_some_rows_at_a_time(monkeypatch):
+    """On CUDA, the gradient of cdist takes rows * B * D numbers."""
+    rows, cdist = [], torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda some, *others, **options: rows.append(len(some)) or cdist(
+        some, *others, **options))
+    monkeypatch.setattr(FEATURE_RANKING_LOSS, "_DIFFERENCES_AT_ONCE", 5 * 12 * 6)
+    features, _, labels = batch(12, 4)
+    feature_ranking_loss(features, labels)
+    assert rows == [5, 5, 2]
+
+
+def test_small_relevances_are_relevances():
+    """The loss depends on their proportions alone."""
+    scores, is_relevant = torch.rand(5, 7, dtype=torch.float64), torch.eye(7, dtype=torch.float64)[:5]
+    small, large = (approx_ndcg_loss(scores, scale * is_relevant, 10) for scale in (1e-9, 1))
+    torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-5)
 
 
 def test_exact_ndcg_is_scikit_learns_and_the_limit():

@@ -1,9 +1,16 @@
-"""What a GPU, or a newer CPU, offers beyond plain float32: bfloat16 and compilation. Neither touches the losses."""
+"""What the machine offers: its cores, and bfloat16 and compilation, which leave the losses alone."""
+
+import os
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast(device: torch.device, amp: bool) -> torch.autocast:
@@ -13,6 +20,8 @@ def autocast(device: torch.device, amp: bool) -> torch.autocast:
 
 def precision(device: torch.device, amp: bool) -> str:
     """In which numbers a network runs, for the log."""
+    if amp and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16 autocast, which this card can only emulate: faster without --amp"
     if amp:
         return "bfloat16 autocast, losses in float32"
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
@@ -36,7 +45,7 @@ class CompiledForFullBatches(nn.Module):
         try:
             torch.compile(torch.exp)(torch.zeros(2, device=device))
         except Exception as error:  # noqa: BLE001 - no compiler, no Python headers, an old card: each has its own
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"--compile does not work on this machine ({reason}); leave it out, or install what is "
                              "missing: a C++ compiler for the CPU, Triton for CUDA") from error
 

@@ -2,10 +2,10 @@
 
 import argparse
 import math
-import os
 
 import torch
 
+from .acceleration import cores
 from .errors import InputError
 
 
@@ -69,6 +69,8 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
+        if device.index is not None and device.type == "cuda":
+            torch.cuda.set_device(device)  # for what asks for no device, as the thread that pins memory
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
@@ -78,8 +80,3 @@ def pick_num_workers(wanted: int | None, device: torch.device) -> int:
     """`--num_workers`, or its default for this machine."""
     default = min(8, cores()) if device.type == "cuda" else 0
     return default if wanted is None else wanted
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

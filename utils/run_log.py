@@ -23,10 +23,8 @@ LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": 
 
 _CONTEXT = ("dataset", "model", "image_size")
 
-# Options that do not change what a run computes, save for rounding. (A run of older code lacks the newer options, which
-# are off by default.)
-_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache",
-             "compile"}
+# Options that do not change what a run computes, save for rounding and random draws in workers.
+_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -49,7 +47,7 @@ def check_outside(folder: str | Path, images: Path) -> None:
     """Raise InputError where a folder for results lies in the folder of a data set."""
     if Path(folder).resolve().is_relative_to(images.resolve()):
         raise InputError(f"{folder} lies among the images in {images}, where the next run would take its pictures for "
-                         "images; choose another --work-dir or --save_path")
+                         "images; choose another --work-dir, --save_path or --cache folder")
 
 
 def create_run_folder(work_dir: str | Path, name: str) -> Path:
@@ -106,16 +104,22 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
         so_far = list(titles)
         for place, run in enumerate(runs):
             alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
-            values = {str(other.get(name) or None) for other in (known if name in _CONTEXT else alike)}
+            values = {str(_value(other, name)) for other in (known if name in _CONTEXT else alike)}
             if run and len(values) > 1:
-                titles[place] += f", {name} {Path(str(run.get(name))).name}"
+                titles[place] += f", {name} {Path(str(run.get(name, False))).name}"
     return titles
 
 
 def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
     matter = (one.keys() | other.keys()) - _HARMLESS - {name}
-    return all((one.get(key) or None) == (other.get(key) or None) for key in matter)
+    return all(_value(one, key) == _value(other, key) for key in matter)
+
+
+def _value(run: dict[str, Any], name: str) -> Any:
+    """An option's value; a run of older code lacks the newer options, which are off."""
+    value = run.get(name)
+    return None if value is False else value
 
 
 def append_log(path: Path, row: dict[str, Any]) -> None:
