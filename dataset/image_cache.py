@@ -80,7 +80,7 @@ def cached_images(images: list[Path], image_size: int | None, folder: Path) -> C
     stamps = [_stamp(image) for image in images]
     # Other versions may decode or resize otherwise.
     key = [str(_FORMAT), PIL.__version__, torchvision.__version__, *map(str, images)]
-    name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:12]
+    name = hashlib.sha256(os.fsencode("\n".join(key))).hexdigest()[:12]
     file = folder / f"{f'{image_size}px' if image_size else 'original'}_{name}.cache"
     try:
         with _only_one(folder):
@@ -92,14 +92,18 @@ def cached_images(images: list[Path], image_size: int | None, folder: Path) -> C
         warn(f"the image cache {file} is not used, and images are decoded in every epoch: {error.strerror or error}; "
              "--cache DIR chooses another folder")
         return load_image
-    print(f"image cache: {len(images)} images, {_gigabytes(file.stat().st_size)}, {file}")
+    print(f"image cache: {len(images)} images, {_in_bytes(file.stat().st_size)}, {file}")
     return cache.load
 
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Let one process at a time look for a cache in the folder, and write it: the next one finds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise InputError(f"the folder {folder} for the image cache cannot be made ({error.strerror}); choose another "
+                         "with --cache DIR") from error
     with open(folder / "lock", "wb") as lock:
         if fcntl:  # the system takes a lock from a process that ends, however it ends
             try:
@@ -127,12 +131,13 @@ def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
         return None
     try:
         cache = ImageCache(file)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        warn(f"the image cache {file} is damaged ({error}) and is written anew")
+    except (OSError, ValueError, LookupError, TypeError):
+        warn(f"the image cache {file} is damaged and is written anew")
         return None
     changed = set(stamps) - cache.stamps
     if changed:
-        print(f"{len(changed)} images changed since the image cache {file} was written: it is written anew")
+        print(f"{len(changed)} of {len(stamps)} images changed since the image cache {file} was written, which is done "
+              "anew")
         return None
     return cache
 
@@ -148,7 +153,7 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
     header = json.dumps([[*stamp, *shape] for stamp, shape in zip(stamps, shapes)]).encode() + b"\n"
     size = len(header) + sum(3 * height * width for height, width in shapes)
     _check_room(size, file.parent)
-    print(f"image cache: decoding {len(images)} images once, {_gigabytes(size)} in {file}")
+    print(f"image cache: decoding {len(images)} images once, {_in_bytes(size)} in {file}")
     partial = file.with_name(f"{file.name}.partial")
     try:
         with open(partial, "wb") as stream:
@@ -195,10 +200,10 @@ def _check_room(size: int, folder: Path) -> None:
     """Raise OSError where `size` bytes do not fit on the disk, or would not stay in memory."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(free)} are free there")
+        raise OSError(f"it takes {_in_bytes(size)}, and {_in_bytes(free)} are free there")
     memory = _available_memory()
     if size > memory:
-        raise OSError(f"it takes {_gigabytes(size)}, and {_gigabytes(memory)} of memory are available, so that every "
+        raise OSError(f"it takes {_in_bytes(size)}, and {_in_bytes(memory)} of memory are available, so that every "
                       "epoch would read it from the disk again")
 
 
@@ -211,5 +216,5 @@ def _available_memory() -> float:
         return math.inf
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _in_bytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"

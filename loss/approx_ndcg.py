@@ -55,8 +55,14 @@ def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
         relevance: (L, N), real and >= 0.
         alpha: sharpness of the step; as it grows the ranks become the true ones.
     Returns:
-        (L,) in [0, 1]; 0 for a list in which nothing is relevant (its IDCG is 0). Differentiable once, by the scores.
+        (L,) in [0, 1]; 0 for a list in which nothing is relevant (its IDCG is 0). Differentiable by the scores, by
+        autograd and once; not by torch.func.
+    Raises:
+        ValueError: where the two have different shapes.
     """
+    if scores.shape != relevance.shape:
+        raise ValueError(f"scores and relevance must have the same shape: {tuple(scores.shape)} and "
+                         f"{tuple(relevance.shape)}")
     return _ApproxNDCGLoss.apply(scores, relevance, alpha)
 
 
@@ -98,6 +104,7 @@ class _ApproxNDCGLoss(torch.autograd.Function):
         return of_losses.unsqueeze(1) * gradient, None, None
 
 
+@torch.no_grad()
 def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
     """1 - nDCG of every list with the true ranks: `approx_ndcg_loss` as alpha goes to infinity.
 

@@ -31,7 +31,7 @@ def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) 
 def euclidean_distances(features: Tensor) -> Tensor:
     """(B, D) -> (B, B). The gradient at distance 0 is 0, where that of a square root would be NaN."""
     # On CUDA the gradient of cdist holds all differences (B, B, D): some rows at a time bound them.
-    rows = features.split(max(1, _DIFFERENCES_AT_ONCE // features.numel()))
+    rows = features.split(max(1, _DIFFERENCES_AT_ONCE // max(1, features.numel())))
     # By differences, for cdist's shortcut over a matrix product cancels when features lie close together.
     return torch.cat([torch.cdist(some, features, compute_mode="donot_use_mm_for_euclid_dist") for some in rows])
 

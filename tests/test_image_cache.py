@@ -37,7 +37,7 @@ def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
     said = capsys.readouterr().out
     size = sum(3 * image_size**2 if image_size else 3 * np.prod(Image.open(path).size) for path in images)
     file, = (tmp_path / "cache").glob("*.cache")
-    assert "decoding 4 images once, 0.00 GB" in said and str(file) in said
+    assert f"decoding 4 images once, {size / 1e6:.2f} MB" in said and str(file) in said
     assert size < file.stat().st_size < size + 1000
     for path in images:
         for transform in (eval_transform(64), train_transform(64), train_transform(64, single_label=True)):
@@ -76,15 +76,15 @@ def test_changed_images_and_other_lists_are_noticed(images, tmp_path, capsys):
     write_image(images[1], 9, (43, 34))
     capsys.readouterr()
     load = cached_images(images, 64, folder)
-    assert "1 images changed since" in capsys.readouterr().out
+    assert "1 of 4 images changed since" in capsys.readouterr().out
     assert torch.equal(eval_transform(64)(load(images[1])), eval_transform(64)(load_image(images[1])))
     os.utime(images[0], ns=(1, 1))  # another time of change, the same bytes
     cached_images(images, 64, folder)
-    assert "1 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
+    assert "1 of 4 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
     write_image(images[0], 10, (44, 33))  # other bytes, the same time
     os.utime(images[0], ns=(1, 1))
     cached_images(images, 64, folder)
-    assert "1 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
+    assert "1 of 4 images changed since" in capsys.readouterr().out and len(files(folder)) == 3
     images[2].unlink()
     with pytest.raises(InputError, match=r"image .*d\.tif cannot be read \(No such file"):
         cached_images(images, 64, folder)
@@ -156,8 +156,8 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize("trouble, said", [
-    (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 GB are free there"),
-    (("dataset.image_cache._available_memory", lambda: 50), "0.00 GB of memory are available"),
+    (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 MB are free there"),
+    (("dataset.image_cache._available_memory", lambda: 50), "0.00 MB of memory are available"),
     (("dataset.image_cache.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device"))),
      "No space left on device"),
     (("dataset.image_cache.os.replace", lambda *paths: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))),
@@ -171,10 +171,11 @@ def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, 
     assert files(tmp_path / "cache") == []
 
 
-def test_a_folder_that_cannot_be_made(images, tmp_path, capsys):
+def test_a_folder_that_cannot_be_made(images, tmp_path):
     (tmp_path / "file").write_text("")
-    assert cached_images(images, 64, tmp_path / "file" / "cache") is load_image
-    assert "is not used, and images are decoded in every epoch: Not a directory" in capsys.readouterr().err
+    for folder in (tmp_path / "file", tmp_path / "file" / "cache"):
+        with pytest.raises(InputError, match="for the image cache cannot be made .*; choose another with --cache DIR"):
+            cached_images(images, 64, folder)
 
 
 def test_memory_is_what_the_system_says():

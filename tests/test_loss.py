@@ -206,7 +206,9 @@ def test_exact_ndcg_is_scikit_learns_and_the_limit():
     # scikit-learn's gain is the relevance itself: give it 2^r - 1.
     expected = [1 - sklearn.metrics.ndcg_score([2.0**r - 1], [s]) for r, s in zip(relevance, scores)]
     scores, relevance = torch.from_numpy(scores), torch.from_numpy(relevance).double()
-    exact = exact_ndcg_loss(scores, relevance)
+    exact = exact_ndcg_loss(scores.requires_grad_(), relevance)
+    assert not exact.requires_grad
+    scores = scores.detach()
     np.testing.assert_allclose(exact, expected, atol=1e-12)
     errors = [(approx_ndcg_loss(scores, relevance, alpha) - exact).abs().max() for alpha in (10, 100, 1e3, 1e6)]
     assert errors == sorted(errors, reverse=True) and errors[0] > 1e-2 and errors[-1] < 1e-6
@@ -357,6 +359,8 @@ def test_wrong_arguments():
     for function in RANKING_LOSSES:
         with pytest.raises(ValueError, match="two matrices"):
             function(torch.rand(4, 3), torch.zeros(5, 3))
+    with pytest.raises(ValueError, match="the same shape"):
+        approx_ndcg_loss(torch.rand(3, 4), torch.rand(1, 4), 10)
     for function in RANKING_LOSSES[1:]:
         with pytest.raises(ValueError, match="as many labels"):
             function(torch.rand(4, 3), torch.zeros(4, 1))
