@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from PIL.Image import Image
 
 from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
                      cached_images, dataset_name, eval_transform, fingerprint, load_data, load_image, train_transform)
@@ -144,8 +143,8 @@ def find_data(args: argparse.Namespace) -> Data:
     return data
 
 
-def image_reader(args: argparse.Namespace, data: Data) -> Callable[[Path], Image]:
-    """Path -> PIL image: decoding the file, or with `--cache`, from memory.
+def image_reader(args: argparse.Namespace, data: Data) -> Callable:
+    """Path -> image: decoding the file, or with `--cache`, from memory.
 
     Random crops of a single label are cut out of the whole image, so that is what is cached for them.
     """

@@ -1,6 +1,6 @@
 """Claim: with --cache, a core hands over at least 8 times as many images as without, for JPEGs of 600 x 600 and a
-network that takes 512 x 512; and as many more as by decoding, resizing, flipping, turning and normalising each one
-(`reference_way.py`), which in this project is the device's work from the flips on.
+network that takes 512 x 512; and so it does against decoding, resizing, flipping, turning and normalising each image
+(`reference_way.py`), though flips and what follows are the device's work in this project.
 
     python benchmark/loader_speed.py --dataset UCM_Multilabel
 

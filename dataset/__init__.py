@@ -214,11 +214,11 @@ class ImageDataset(Dataset):
     """Item i: the transformed image, uint8 (H, W, 3), and its labels, float32 (C,).
 
     Args:
-        transform: PIL image -> uint8 tensor.
-        load: path -> PIL image.
+        transform: what `load` gives -> uint8 tensor.
+        load: path -> PIL image, or the pixels of an image that is resized already.
     """
 
-    def __init__(self, split: Split, transform: Callable[[Image], Tensor], load: Callable[[Path], Image] = load_image):
+    def __init__(self, split: Split, transform: Callable, load: Callable[[Path], Image | np.ndarray] = load_image):
         self.images, self.transform, self.load = split.images, transform, load
         self.labels = torch.from_numpy(split.labels).float()
 

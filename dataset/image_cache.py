@@ -12,8 +12,9 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -36,7 +37,7 @@ _FORMAT = 1
 
 
 class ImageCache:
-    """A finished cache file. `load(path)` is what `load_image(path)` was, and a resize where one was asked for.
+    """A finished cache file: of each path the pixels, read-only, or a PIL image with them, as `load_image` gives.
 
     Raises:
         ValueError, LookupError or TypeError: for a damaged file.
@@ -56,19 +57,24 @@ class ImageCache:
         if len(self._pixels) != start:
             raise ValueError("it is not complete")
 
-    def load(self, path: Path) -> Image.Image:
+    def pixels(self, path: Path) -> np.ndarray:
         start, shape = self._places[os.path.abspath(path)]
-        return Image.fromarray(self._pixels[start:start + math.prod(shape)].reshape(shape))
+        return self._pixels[start:start + math.prod(shape)].reshape(shape)
+
+    def load(self, path: Path) -> Image.Image:
+        return Image.fromarray(self.pixels(path))
 
     def __reduce__(self):
         """Another process opens the file by itself: a pickled memory map would be a copy of all pixels."""
         return ImageCache, (self.file,)
 
 
-def cached_images(images: list[Path], image_size: int | None, folder: Path) -> Callable[[Path], Image.Image]:
+def cached_images(images: list[Path], image_size: int | None,
+                  folder: Path) -> Callable[[Path], Image.Image | np.ndarray]:
     """What reads these images from a cache in `folder`, which is written first where it is missing or out of date.
 
-    Where there is no room for it on the disk or in memory, that is said, and `load_image` is returned.
+    It gives PIL images, or if they are resized, their pixels at once: transforms let arrays pass as they are. Where
+    there is no room for the cache on the disk or in memory, that is said, and `load_image` is returned.
 
     Args:
         image_size: images are resized to image_size x image_size, once and for all; None keeps their own size, for
@@ -93,7 +99,7 @@ def cached_images(images: list[Path], image_size: int | None, folder: Path) -> C
              "--cache DIR chooses another folder")
         return load_image
     print(f"image cache: {len(images)} images, {_in_bytes(file.stat().st_size)}, {file}")
-    return cache.load
+    return cache.pixels if image_size else cache.load
 
 
 @contextmanager
@@ -104,16 +110,22 @@ def _only_one(folder: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
         raise InputError(f"the folder {folder} for the image cache cannot be made ({error.strerror}); choose another "
                          "with --cache DIR") from error
-    with open(folder / "lock", "wb") as lock:
-        if fcntl:  # the system takes a lock from a process that ends, however it ends
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"waiting for another run that writes an image cache in {folder}")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError:  # some network drives have no locks
-                pass
+    with ExitStack() as files:
+        try:
+            lock = files.enter_context(open(folder / "lock", "wb"))
+            if fcntl:  # the system takes a lock from a process that ends, however it ends
+                _lock(lock)
+        except OSError:  # a folder to read only, which may hold the cache; a network drive without locks
+            pass
         yield
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another run that writes an image cache beside {file.name}")
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _stamp(image: Path) -> tuple[str, int, int]:

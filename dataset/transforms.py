@@ -73,7 +73,7 @@ def eval_transform(image_size: int) -> v2.Compose:
     return v2.Compose([resize(image_size), _bytes_of])
 
 
-def _bytes_of(image: Image.Image) -> Tensor:
+def _bytes_of(image: Image.Image | np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(image))
 
 

@@ -63,7 +63,7 @@ def test_every_process_maps_the_file(images, tmp_path, workers):
     for (ours, our_labels), (theirs, labels) in zip(loader, plain, strict=True):
         assert torch.equal(ours, theirs) and torch.equal(our_labels, labels)
     sent = pickle.dumps(load)  # as to a worker that is not forked
-    assert len(sent) < 1000 and pickle.loads(sent)(images[0]).size == (64, 64)
+    assert len(sent) < 1000 and pickle.loads(sent)(images[0]).shape == (64, 64, 3)
 
 
 def test_changed_images_and_other_lists_are_noticed(images, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_a_damaged_file_is_written_anew(images, tmp_path, capsys, damage):
     file.write_bytes(damage(whole))
     load = cached_images(images, 64, tmp_path / "cache")
     assert f"image cache {file} is damaged" in capsys.readouterr().err
-    assert file.read_bytes() == whole and load(images[0]).size == (64, 64)
+    assert file.read_bytes() == whole and load(images[0]).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("name, value", [("PIL.__version__", "0"), ("torchvision.__version__", "0"), ("_FORMAT", 0)])
@@ -116,7 +116,7 @@ def test_runs_that_start_together_decode_once(images, tmp_path, capsys):
     with ThreadPoolExecutor(3) as pool:
         loads = list(pool.map(lambda _: cached_images(images, 64, tmp_path / "cache"), range(3)))
     assert capsys.readouterr().out.count("decoding") == 1 and len(files(tmp_path / "cache")) == 1
-    assert all(load(images[0]).size == (64, 64) for load in loads)
+    assert all(load(images[0]).shape == (64, 64, 3) for load in loads)
 
 
 def test_what_a_killed_run_leaves_is_written_over(images, tmp_path):
@@ -169,6 +169,20 @@ def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, 
     error = capsys.readouterr().err
     assert said in error and "images are decoded in every epoch" in error and "Traceback" not in error
     assert files(tmp_path / "cache") == []
+
+
+def test_a_cache_in_a_folder_to_read_only_is_used(images, tmp_path, monkeypatch, capsys):
+    cached_images(images, 64, tmp_path / "cache")
+
+    def only_read(file, mode="r"):
+        if "w" in mode:
+            raise PermissionError(13, "Permission denied")
+        return open(file, mode)
+
+    monkeypatch.setattr("dataset.image_cache.open", only_read, raising=False)
+    assert cached_images(images, 64, tmp_path / "cache") is not load_image
+    assert cached_images(images, 32, tmp_path / "cache") is load_image
+    assert "Permission denied" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made(images, tmp_path):
