@@ -25,6 +25,7 @@ from loss import R4CLoss
 from model import build_model
 from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
+from utils.errors import exit_cleanly
 
 AID_IMAGES = 2160  # of the 2400 to train on, less a tenth for validation
 
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_cleanly(main)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from dataset import (ImageDataset, Normalize, RandomFlipsAndRotation, Split, build_loader, cached_images, load_data,
                      load_image, train_transform)
+from utils.errors import exit_cleanly
 
 SIZE, IMAGE_SIZE, BATCH = 600, 512, 16
 
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_cleanly(main)

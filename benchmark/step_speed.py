@@ -27,6 +27,7 @@ from model import build_model
 from utils.acceleration import autocast
 from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
+from utils.errors import exit_cleanly
 from utils.run_log import append_log
 
 
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_cleanly(main)

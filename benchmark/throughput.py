@@ -22,7 +22,7 @@ from loss import R4CLoss
 from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, autocast
 from utils.arguments import pick_device
-from utils.errors import InputError
+from utils.errors import InputError, exit_cleanly
 
 LABELS = 17
 
@@ -95,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_cleanly(main)
