@@ -49,8 +49,8 @@ def main() -> None:
     ours = build_model(name, num_labels).to(device, memory_format=torch.channels_last)
     prepare = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device)
     our_optimizer = torch.optim.Adam(ours.parameters(), lr=1e-5, fused=True)
-    theirs = {"": build_model(name, num_labels).to(device), "_channels_last": build_model(name, num_labels).to(
-        device, memory_format=torch.channels_last)}
+    theirs = {suffix: build_model(name, num_labels).to(device, memory_format=memory) for suffix, memory in
+              (("", torch.contiguous_format), ("_channels_last", torch.channels_last))}
     per_image = PerImage(split.images, split.labels, size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -61,9 +61,9 @@ def main() -> None:
         seconds = medians({
             "this_project": lambda: train_one_epoch(ours, loader, R4CLoss(), our_optimizer, prepare, device, "epoch",
                                                     amp=cuda),
-            **{f"reference_way{memory}": functools.partial(
+            **{f"reference_way{suffix}": functools.partial(
                 train_one_epoch_plainly, network, per_image, torch.optim.Adam(network.parameters(), lr=1e-5), device)
-               for memory, network in theirs.items()},
+               for suffix, network in theirs.items()},
         }, options.repeats, device)
     write_result("epoch", device, {
         "dataset": options.dataset, "model": name, "image_size": size, "images": len(split.images), "amp": cuda,

@@ -14,15 +14,13 @@ def comparisons() -> str:
              f"list by list: {own['row_by_row_ms']:.1f} ms", own["times_as_fast"])
             for size, own in loss.items() if size.endswith("images") and isinstance(own, dict)]
     rows.append(("its memory for 2048 images", f"{loss['peak_mib_at_2048_images']:.0f} MiB", "", None))
-    pace = loader["images_per_second"]
-    for what, ours, theirs, ratio in (
-            ("loading for 512 px with `--cache`, one core", "cached", "decoded", "cached_to_decoded"),
-            ("", "cached", "per image", "cached_to_per_image"),
-            ("the same, flipped, turned and normalised on that core", "cached, prepared", "per image",
-             "cached_and_prepared_to_per_image")):
-        other = {"decoded": "without", "per image": "decoded, resized, flipped, turned and normalised one by one"}
-        rows.append((what, f"{pace[ours]:.0f} images/s", f"{other[theirs]}: {pace[theirs]:.0f} images/s",
-                     loader[ratio]))
+    pace = {name: f"{own:.0f} images/s" for name, own in loader["images_per_second"].items()}
+    one_by_one = f"decoded, resized, flipped, turned and normalised one by one: {pace['per image']}"
+    rows += [("loading for 512 px with `--cache`, one core", pace["cached"], f"without: {pace['decoded']}",
+              loader["cached_to_decoded"]),
+             ("", pace["cached"], one_by_one, loader["cached_to_per_image"]),
+             ("the same, flipped, turned and normalised on that core", pace["cached, prepared"], one_by_one,
+              loader["cached_and_prepared_to_per_image"])]
     for name, own in step.items():
         if "px" in name:
             for kind, what in (("cached", "with `--cache`"), ("decoded", "without")):

@@ -18,20 +18,20 @@ _PIXELS_AT_ONCE = 2**20
 
 class RandomFlipsAndRotation(nn.Module):
     """Each image of a batch is flipped left to right and top to bottom (p 0.5 each), then turned by an angle uniform
-    in [-degrees, degrees]: nearest neighbour, corners black.
+    in [-90, 90] degrees: nearest neighbour, corners black.
 
     The draws come from a generator of its own, on the host: they are the same on every device, with any number of
     workers and whatever else the network draws.
     """
 
-    def __init__(self, seed: int = 0, degrees: float = 90.0):
+    def __init__(self, seed: int = 0):
         super().__init__()
-        self.generator, self.degrees = torch.Generator().manual_seed(seed), degrees
+        self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) -> the same, on the same device."""
         left_right, up_down, turn = torch.rand(3, len(images), dtype=torch.float64, generator=self.generator)
-        return flip_and_rotate(images, left_right < 0.5, up_down < 0.5, self.degrees * (2 * turn - 1))
+        return flip_and_rotate(images, left_right < 0.5, up_down < 0.5, 90 * (2 * turn - 1))
 
 
 def flip_and_rotate(images: Tensor, left_right: Tensor, up_down: Tensor, degrees: Tensor) -> Tensor:

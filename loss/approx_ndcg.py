@@ -38,10 +38,11 @@ def in_full_precision(loss):
     return wrapper
 
 
-def check_same_shape(scores: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless both are (B, C): broadcasting one column would be silently wrong."""
-    if scores.shape != labels.shape:
-        raise ValueError(f"scores and labels must have as many labels: {tuple(scores.shape)} and {tuple(labels.shape)}")
+def check_same_shape(scores: Tensor, others: Tensor, name: str = "labels") -> None:
+    """Raise ValueError unless scores have as many `others`: broadcasting one column would be silently wrong."""
+    if scores.shape != others.shape:
+        raise ValueError(f"scores and {name} must have the same shape, as many {name} as scores: "
+                         f"{tuple(scores.shape)} and {tuple(others.shape)}")
 
 
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
@@ -60,9 +61,7 @@ def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
     Raises:
         ValueError: where the two have different shapes.
     """
-    if scores.shape != relevance.shape:
-        raise ValueError(f"scores and relevance must have the same shape: {tuple(scores.shape)} and "
-                         f"{tuple(relevance.shape)}")
+    check_same_shape(scores, relevance, "relevances")
     return _ApproxNDCGLoss.apply(scores, relevance, alpha)
 
 
