@@ -53,6 +53,15 @@ def trained(ucm):
     return train_ucm(ucm)
 
 
+def test_training_images_are_augmented_and_no_others(trained):
+    """The generator of flips and rotations has drawn for each training image of both epochs, and for nothing else."""
+    generator = torch.Generator().manual_seed(3050)
+    for images in (16, 6) * 2:
+        torch.rand(3, images, dtype=torch.float64, generator=generator)
+    state = torch.load(trained / "last.pth", weights_only=True)["augmentation"]
+    assert torch.equal(state, generator.get_state())
+
+
 def test_run_folder(trained, ucm):
     assert {path.name for path in trained.iterdir()} == {
         "args.json", "log.csv", "train.txt", "val.txt", "test.txt", "best.pth", "last.pth", "curves.png"}
