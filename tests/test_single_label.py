@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import Test
+import Train
 from conftest import read_scores, write_classes
 from dataset import train_transform
 from test_command_line import evaluate, fails, train
@@ -207,6 +208,20 @@ def test_a_text_file_named_as_an_image(tmp_path, capsys):
     error = fails(capsys, train, "--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs",
                   "--train_ratio", "0.5")
     assert "Pond/pond_" in error and "cannot be decoded (no known image format)" in error
+
+
+def test_training_images_are_cropped_and_those_of_validation_are_not(data_root, monkeypatch):
+    first_steps = []
+
+    class Spy(Train.ImageDataset):
+        def __init__(self, split, transform, *load):
+            first_steps.append((len(split.images), type(transform.transforms[0]).__name__))
+            super().__init__(split, transform, *load)
+
+    monkeypatch.setattr(Train, "ImageDataset", Spy)
+    train("--dataset", "AID", "--data_root", data_root, "--work-dir", data_root / "runs", "--train_ratio", "0.5",
+          "--not-save", "--max_epoch", "1")
+    assert first_steps == [(36, "RandomResizedCrop"), (4, "Resize")]
 
 
 def test_training_crops_for_a_single_label_only():
