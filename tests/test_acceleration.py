@@ -14,6 +14,7 @@ from loss import R4CLoss
 from test_command_line import evaluate, fails, train, train_ucm
 from test_image_cache import same_training
 from utils.acceleration import CompiledForFullBatches, precision
+from utils.arguments import pick_num_workers
 from utils.engine import predict, train_one_epoch
 
 CPU = torch.device("cpu")
@@ -153,6 +154,13 @@ def test_amp_from_the_command_line(ucm, capsys, monkeypatch):
     assert predicted_with == [False] * 2 + [True] * 2 + [False, True]
     optimizer = torch.load(plain / "last.pth", weights_only=True)["optimizer"]
     assert optimizer["param_groups"][0]["fused"]
+
+
+@pytest.mark.parametrize("own, workers", [(1, 1), (3, 3), (40, 8)])
+def test_workers_are_for_machines_with_a_gpu(monkeypatch, own, workers):
+    monkeypatch.setattr("utils.arguments.cores", lambda: own)
+    assert pick_num_workers(None, torch.device("cuda")) == workers
+    assert pick_num_workers(None, CPU) == 0 and pick_num_workers(5, CPU) == 5
 
 
 def test_precision_is_said(monkeypatch):
