@@ -58,8 +58,9 @@ def test_every_benchmark_finds_what_it_imports(tmp_path):
             "    runpy.run_path(script)\n"
             "    sys.path = path\n"
             "    for name, module in list(sys.modules.items()):\n"
-            "        if str(getattr(module, '__file__', None)).startswith(sys.argv[1].rsplit('/', 1)[0]):\n"
-            "            del sys.modules[name]\n")
+            "        file = str(getattr(module, '__file__', None))\n"
+            "        if file.startswith(sys.argv[1].rsplit('/', 1)[0]) and not file.startswith(sys.prefix):\n"
+            "            del sys.modules[name]  # of the project, whose folder may hold the environment\n")
     run = subprocess.run([sys.executable, "-c", each, str(folder), *scripts], cwd=tmp_path, capture_output=True,
                          text=True, check=False)
     assert len(scripts) > 7 and run.returncode == 0, run.stderr
