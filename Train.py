@@ -5,28 +5,34 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
                      cached_images, dataset_name, eval_transform, fingerprint, load_data, load_image, train_transform)
 from loss import LOSSES, build_loss
-from model import build_model, network_name
-from utils.acceleration import CompiledForFullBatches, precision
+from model import build_model, network_name, read_weight_file
+from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
                              pick_device, pick_num_workers)
-from utils.checkpoint import random_states, save_checkpoint, seed_everything
-from utils.engine import learning_rate, predict, train_one_epoch
-from utils.errors import InputError, exit_cleanly, some
+from utils.checkpoint import save_checkpoint, seed_everything
+from utils.engine import NonFinite, learning_rate, predict, train_one_epoch
+from utils.errors import InputError, exit_cleanly, sentence, some
 from utils.figures.curves import draw_curves
 from utils.figures.style import save_figure
+from utils.interruption import Interrupted, stopping_between_steps
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.run_log import append_log, check_outside, create_run_folder, make_folder, write_args
+from utils.resume import (PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint,
+                          restore)
+from utils.run_log import check_outside, create_run_folder, make_folder, write_args, write_log
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
+    """The options; `started` are those of the run to go on with, which stand in for those not given."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="AID_Multilabel",
@@ -107,9 +113,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                           "pixel of the original, which is cropped anew each time); the pixels are the same")
     run.add_argument("--compile", action="store_true",
                      help="torch.compile the network: some minutes at the start, faster steps after; for long runs")
+    run.add_argument("--resume", metavar="RUN_FOLDER",
+                     help="go on with an interrupted run, after its last finished step or epoch, with its own options; "
+                          "only --max_epoch, --device and such may be others. auto takes the newest run in --work-dir "
+                          "with the options given, or starts one: a command that can be given again after every stop")
+    run.add_argument("--deterministic", action="store_true",
+                     help="the same log.csv to the last digit each time on the same machine, therefore without images "
+                          "per second; slower on CUDA, and torch warns of what has no such algorithm there")
     run.add_argument("--not-save", action="store_true", help="write no checkpoints, only the log")
     add_machine_options(run)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv, argparse.Namespace(**started or {}))
+    args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
+    return args
 
 
 def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
@@ -158,8 +173,8 @@ def image_reader(args: argparse.Namespace, data: Data) -> Callable:
 
 
 def absolute_paths(args: argparse.Namespace) -> dict[str, str]:
-    """Where the data lies, for a checkpoint that is tested from another working directory."""
-    options = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
+    """Where the data and checkpoints lie, for a checkpoint that is used from another working directory."""
+    options = (*PATHS, "save_path")
     return {option: os.path.abspath(getattr(args, option)) for option in options if getattr(args, option)}
 
 
@@ -171,21 +186,65 @@ def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
             f"  {trained['images_per_second']:.0f} images/s ")
 
 
+def options_and_run(argv: list[str] | None) -> tuple[argparse.Namespace, Path | None, dict[str, Any]]:
+    """The options, and with `--resume` the folder of the run to go on with, and what its last.pth holds."""
+    args = parse_arguments(argv)
+    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
+    if folder is None:
+        return args, None, {}
+    file = last_checkpoint(folder)
+    last = read_weight_file(file)
+    if not {"args", "progress", "labels"} <= last.keys():
+        raise InputError(f"{file} is no last.pth of this version of Train.py, and cannot be gone on with")
+    args = parse_arguments(argv, last["args"])
+    check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})
+    return args, folder, last
+
+
+@contextmanager
+def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argparse.Namespace, train_set: ImageDataset,
+                   state: TrainingState) -> Iterator[None]:
+    """Whatever stops the training within, what was done is saved, and it is said how to go on."""
+    go_on = "nothing was saved (--not-save)" if args.not_save else f"go on with: python Train.py --resume {folder}"
+    with stopping_between_steps():
+        try:
+            yield
+        except Interrupted as stop:
+            save("last.pth", state.state_dict())
+            raise Interrupted(stop.number, go_on) from None
+        except NonFinite as error:
+            save("nonfinite.pth", state.result())
+            names = state.sampler.order[(error.step - 1) * args.train_batch_size:error.step * args.train_batch_size]
+            raise InputError(f"epoch {state.epoch + 1}, {error}: the training diverged; start again with a smaller --lr. "
+                             f"The images of this step: {', '.join(str(train_set.images[i]) for i in names)}") from error
+        except (InputError, OSError) as error:
+            raise InputError(f"{sentence(error)}; {go_on}") from error
+
+
 def main(argv: list[str] | None = None) -> Path:
     """Train; returns the run's folder."""
-    args = parse_arguments(argv)
-    args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
+    args, folder, last = options_and_run(argv)
+    make_deterministic(args.deterministic)
     device = pick_device(args.device)
     seed_everything(args.seed)
 
-    data = find_data(args)
+    loss, data = build_loss_from(args), find_data(args)
     counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
     labels = some(data.label_names, "class" if data.single_label else "label")
     print(f"{args.dataset}: {labels}, {counts} images; device {device}, {precision(device, args.amp)}")
+    seen = {part: data.splits[part] for part in ("train", "val")}
+    images = [image for split in seen.values() for image in split.images]
+    about = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
+             "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "single_label": data.single_label,
+             "activation": loss.activation, "trained_on": [fingerprint(image) for image in images],
+             "labels": {part: torch.from_numpy(split.labels) for part, split in seen.items()},
+             "args": {**vars(args), **absolute_paths(args)}}
+    if last:
+        check_same_data(folder, last, about, images)
 
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
-    model = build_model(args.model, len(data.label_names), pretrained).to(device, memory_format=torch.channels_last)
-    loss = build_loss_from(args)
+    model = build_model(args.model, len(data.label_names), None if last else pretrained)
+    model = model.to(device, memory_format=torch.channels_last)
     network = CompiledForFullBatches(model, args.train_batch_size, device) if args.compile else model
     normalize = Normalize().to(device)
     flips_and_rotation = RandomFlipsAndRotation(args.seed)
@@ -194,43 +253,52 @@ def main(argv: list[str] | None = None) -> Path:
 
     workers = pick_num_workers(args.num_workers, device)
     load = image_reader(args, data)
-    train_set = ImageDataset(data.splits["train"], train_transform(args.image_size, data.single_label), load)
-    val_set = ImageDataset(data.splits["val"], eval_transform(args.image_size), load)
+    train_set = ImageDataset(seen["train"], train_transform(args.image_size, data.single_label), load)
+    val_set = ImageDataset(seen["val"], eval_transform(args.image_size), load)
     train_loader = build_loader(train_set, args.train_batch_size, workers, device, shuffle=True, seed=args.seed)
     val_loader = build_loader(val_set, args.val_batch_size, workers, device)
+    state = TrainingState(model, optimizer, train_loader.sampler, flips_and_rotation.generator)
 
-    folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
+    if last:
+        restore(state, last, folder)
+        print(f"going on with {folder} after {state.epoch} of {args.max_epoch} epochs"
+              + f" and {state.progress.steps} steps" * bool(state.progress.steps))
+        write_args(folder, vars(args), device, state.epoch)
+    else:
+        folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
+        write_args(folder, vars(args), device)
+        data.write_lists(folder)
     checkpoints = make_folder(args.save_path or folder)
-    write_args(folder, vars(args), device)
-    data.write_lists(folder)
-    trained_on = [fingerprint(image) for part in ("train", "val") for image in data.splits[part].images]
 
-    best_score, selects = -1.0, "accuracy" if data.single_label else "OF1"
-    for epoch in range(1, args.max_epoch + 1):
-        title, lr = f"epoch {epoch}/{args.max_epoch}", learning_rate(epoch, args.max_epoch, args.lr)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        trained = train_one_epoch(network, train_loader, loss, optimizer, augment, device, title, args.amp)
-        predicted = predict(model, val_loader, normalize, device, "validation", loss.activation, args.amp)
-        val = (single_label_metrics(*predicted) if data.single_label else {}) | multilabel_metrics(*predicted)
-        is_best = val[selects] >= best_score  # a tie keeps the later epoch
-        best_score = max(best_score, val[selects])
-        append_log(folder / "log.csv", {"epoch": epoch, "lr": lr, **{f"train_{name}": v for name, v in trained.items()},
-                                        **{f"val_{name}": v for name, v in val.items()}})
-        print(title, summary(lr, trained, val), "best" if is_best else "")
+    def save(name: str, content: dict[str, Any]) -> None:
         if not args.not_save:
-            usable = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
-                      "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "state_dict": model.state_dict(),
-                      "single_label": data.single_label, "activation": loss.activation,
-                      "trained_on": trained_on,
-                      "epoch": epoch, "best_score": best_score, "args": {**vars(args), **absolute_paths(args)}}
-            if is_best:
-                save_checkpoint(checkpoints / "best.pth", usable)
-            save_checkpoint(checkpoints / "last.pth", {**usable, "optimizer": optimizer.state_dict(),
-                                                       "order": train_loader.sampler.generator.get_state(),
-                                                       "workers": train_loader.generator.get_state(),
-                                                       "augmentation": flips_and_rotation.generator.get_state(),
-                                                       **random_states()})
+            save_checkpoint(checkpoints / name, {**about, **content})
+
+    def keep() -> None:
+        """Write what the state says; last.pth first, for the others can be made again from it."""
+        save("last.pth", state.state_dict())
+        if state.log:
+            write_log(folder / "log.csv", state.log)
+        if state.is_best:
+            save("best.pth", state.result())
+
+    selects = "accuracy" if data.single_label else "OF1"
+    with going_on_later(folder, save, args, train_set, state):
+        keep()
+        while state.epoch < args.max_epoch:
+            title = f"epoch {state.epoch + 1}/{args.max_epoch}"
+            lr = learning_rate(state.epoch + 1, args.max_epoch, args.lr)
+            state.begin_epoch(lr, args.train_batch_size)
+            trained = train_one_epoch(network, train_loader, loss, optimizer, augment, device, title, args.amp,
+                                      state.progress)
+            predicted = predict(model, val_loader, normalize, device, "validation", loss.activation, args.amp)
+            val = (single_label_metrics(*predicted) if data.single_label else {}) | multilabel_metrics(*predicted)
+            state.finish_epoch({"epoch": state.epoch + 1, "lr": lr,
+                                **{f"train_{name}": value for name, value in trained.items()
+                                   if not (args.deterministic and name == "images_per_second")},
+                                **{f"val_{name}": value for name, value in val.items()}}, val[selects])
+            keep()
+            print(title, summary(lr, trained, val), "best" if state.is_best else "")
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:

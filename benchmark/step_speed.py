@@ -28,7 +28,7 @@ from utils.acceleration import autocast
 from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly
-from utils.run_log import append_log
+from utils.run_log import write_log
 
 
 def bare_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor,
@@ -61,7 +61,7 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
             def epoch() -> None:
                 trained = train_one_epoch(model, loader, R4CLoss(), optimizer, prepare, device, "epoch",
                                           amp=device.type == "cuda")
-                append_log(Path(folder) / "log.csv", trained)
+                write_log(Path(folder) / "log.csv", [trained])
             return epoch
 
         images = torch.randn(batch, 3, image_size, image_size, device=device)

@@ -327,6 +327,6 @@ def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="No space left on device.*earlier epoch is kept"):
+    with pytest.raises(InputError, match="No space left on device.*the earlier one is kept"):
         save_checkpoint(path, {"epoch": 2})
     assert torch.load(path)["epoch"] == 1 and list(tmp_path.iterdir()) == [path]

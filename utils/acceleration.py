@@ -18,6 +18,13 @@ def autocast(device: torch.device, amp: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=amp)
 
 
+def make_deterministic(deterministic: bool) -> None:
+    """Choose algorithms that give the same bits every time, where there are any; call it before CUDA is used."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
 def precision(device: torch.device, amp: bool) -> str:
     """In which numbers a network runs, for the log."""
     if amp and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):

@@ -1,6 +1,5 @@
 """Checkpoints: one file that rebuilds a classifier without its command line, written whole or not at all."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from .errors import InputError
+from .files import whole_file
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -18,18 +18,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         InputError: where it cannot be written (a full disk, say).
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        with open(partial, "wb") as file:
+        with whole_file(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
-        kept = f"; the one of an earlier epoch is kept in {path}" if path.exists() else ""
-        raise InputError(f"checkpoint {path} could not be written ({error}){kept}; make room or choose "
-                         "another folder") from error
+        kept = "; the earlier one is kept" if path.exists() else ""
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"checkpoint {path} could not be written ({reason}){kept}; make room or choose another "
+                         "folder") from error
 
 
 def random_states() -> dict[str, Any]:
@@ -38,6 +34,17 @@ def random_states() -> dict[str, Any]:
     name, keys, *rest = np.random.get_state()
     return {"python": [version, list(state), gauss], "numpy": [name, keys.tolist(), *rest],
             "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Set the generators to `random_states`; those of GPUs as far as there are as many."""
+    version, state, gauss = states["python"]
+    random.setstate((version, tuple(state), gauss))
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(states["torch"])
+    for index, state in enumerate(states["cuda"][:torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, index)
 
 
 def seed_everything(seed: int) -> None:

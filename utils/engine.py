@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
 from .acceleration import autocast
 from .errors import InputError
+from .interruption import stop_if_asked, was_asked_to_stop
 
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
 _SECONDS_BETWEEN_READINGS = 0.5
@@ -17,9 +20,29 @@ _SECONDS_BETWEEN_READINGS = 0.5
 _ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: torch.softmax(logits, dim=1)}
 
 
+@dataclass
+class Progress:
+    """How far an epoch got: the steps that are done, their images and seconds, and the sums of the loss and its parts
+    over them. An epoch that was interrupted goes on from here, with the batches that are left."""
+
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+
+class NonFinite(InputError):
+    """A loss or a gradient is NaN or infinite. step: in the epoch, from 1. values: the loss, its parts, and the
+    gradient's norm."""
+
+    def __init__(self, step: int, values: dict[str, float]):
+        super().__init__(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        self.step, self.values = step, values
+
+
 def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimizer: torch.optim.Optimizer,
                     prepare: Callable[[Tensor], Tensor], device: torch.device, title: str,
-                    amp: bool = False) -> dict[str, float]:
+                    amp: bool = False, progress: Progress | None = None) -> dict[str, float]:
     """Train over all batches once. The device is only asked for a value once in a while, for the progress bar.
 
     Args:
@@ -29,14 +52,19 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
         prepare: a batch's bytes on the device -> what the model takes.
         title: shown before the progress bar.
         amp: run the model in bfloat16 where that is safe.
+        progress: of this epoch so far, of which `loader` gives the rest; it is kept up to date.
     Returns:
         "loss" and the loss's parts, means over the steps, and "images_per_second".
+    Raises:
+        NonFinite: soon after the step (on CUDA some steps may follow), so that no epoch with such a step is finished.
+        Interrupted: after the step in which a signal came.
     """
     model.train()
-    sums: dict[str, Tensor] = {}
-    images_seen, start, last_reading = 0, time.perf_counter(), 0.0
-    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
-        for step, (images, labels) in enumerate(loader, start=1):
+    progress = progress or Progress()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    start, last_reading, unread = time.perf_counter() - progress.seconds, 0.0, []
+    with tqdm(total=len(loader.dataset), initial=progress.images, desc=title, unit="image", leave=False) as bar:
+        for images, labels in loader:
             images = prepare(images.to(device, non_blocking=True))
             labels = labels.to(device, non_blocking=True)
             with autocast(device, amp):
@@ -44,17 +72,42 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
             total, parts = loss(features, logits, labels)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
+
+            losses, sums = {"loss": total.detach(), **parts}, progress.sums
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            unread.append({**losses, "gradient norm": get_total_norm(gradients)})
+            seconds = time.perf_counter() - start
+            reads, stops = seconds - last_reading > _SECONDS_BETWEEN_READINGS, was_asked_to_stop()
+            if reads or stops or device.type == "cpu":  # where reading is free
+                _check_finite(unread, progress.steps + 1)
+                unread.clear()
             optimizer.step()
 
-            for name, value in {"loss": total.detach(), **parts}.items():
+            for name, value in losses.items():
                 sums[name] = sums[name] + value if name in sums else value
-            images_seen += len(images)
+            progress.steps, progress.images, progress.seconds = progress.steps + 1, progress.images + len(images), seconds
             bar.update(len(images))
-            if time.perf_counter() - last_reading > _SECONDS_BETWEEN_READINGS:
-                bar.set_postfix({name: f"{value.item() / step:.3f}" for name, value in sums.items()}, refresh=False)
-                last_reading = time.perf_counter()
-        means = {name: value.item() / step for name, value in sums.items()}
-    return means | {"images_per_second": images_seen / (time.perf_counter() - start)}
+            if reads:
+                bar.set_postfix({name: f"{value.item() / progress.steps:.3f}" for name, value in sums.items()},
+                                refresh=False)
+                last_reading = seconds
+            if stops:
+                stop_if_asked()
+        _check_finite(unread, progress.steps)
+        progress.seconds = time.perf_counter() - start
+        means = {name: value.item() / progress.steps for name, value in progress.sums.items()}
+    return means | {"images_per_second": progress.images / progress.seconds}
+
+
+def _check_finite(values: list[dict[str, Tensor]], last: int) -> None:
+    """Raise NonFinite for the first of these steps that has a value that is not finite; `last` is the last one's."""
+    if not values:
+        return
+    table = torch.stack([torch.stack(list(row.values())) for row in values]).cpu()
+    wrong = (~table.isfinite().all(1)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise NonFinite(last - len(values) + 1 + row, dict(zip(values[row], table[row].tolist())))
 
 
 @torch.inference_mode()
@@ -66,6 +119,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
         activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
     Raises:
         InputError: where a score is NaN, as after a training that diverged.
+        Interrupted: after the batch in which a signal came.
     """
     model.eval()
     scores, labels = [], []
@@ -77,6 +131,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
             scores.append(_ACTIVATIONS[activation](logits.float()))
             labels.append(batch_labels)
             bar.update(len(images))
+            stop_if_asked()
     all_scores = torch.cat(scores).cpu().numpy()
     if np.isnan(all_scores).any():
         raise InputError("the network's scores are NaN: the training diverged; start again with a smaller --lr")

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
+from .interruption import Interrupted
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one sentence: which file, and what to do."""
@@ -25,19 +27,29 @@ def some(names: Iterable[str], what: str) -> str:
     return f"{len(names)} {plural} ({', '.join(names[:2] + ['...'] * (len(names) > 2))})"
 
 
+def sentence(error: InputError | OSError) -> str:
+    """What an error says to the user; of the system's, such as a full disk, the file's name and what to do.
+
+    Raises:
+        OSError: one that says nothing, again.
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if error.filename is None and error.strerror is None:
+        raise error
+    return f"{error.filename or 'a file could not be written'}: {error.strerror}; make room, or choose another folder"
+
+
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run a program's `main`. Exit code 2 and one sentence for unusable input, 130 for Ctrl-C."""
+    """Run a program's `main`. Exit code 2 and one sentence for unusable input, 130 for Ctrl-C, 143 for SIGTERM."""
     try:
         main()
-    except InputError as error:
-        sys.exit(_say(f"error: {error}", code=2))
-    except OSError as error:  # a folder that cannot be written, a full disk
-        if error.filename is None and error.strerror is None:
-            raise
-        what = error.filename or "a file could not be written"
-        sys.exit(_say(f"error: {what}: {error.strerror}; make room, or choose another folder", code=2))
+    except (InputError, OSError) as error:
+        sys.exit(_say(f"error: {sentence(error)}", code=2))
+    except Interrupted as stop:
+        sys.exit(_say(f"interrupted; {stop.what_now}", code=128 + stop.number))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted; epochs that were finished are kept in their run folder", code=130))
+        sys.exit(_say("interrupted", code=130))
 
 
 def _say(sentence: str, code: int) -> int:

@@ -1,6 +1,5 @@
 """A run's folder: what was run (args.json) and what came out of each epoch (log.csv)."""
 
-import csv
 import json
 import os
 import platform
@@ -18,13 +17,15 @@ import torch
 import torchvision
 
 from .errors import InputError
+from .files import write_csv, write_text
 
 LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
 
 _CONTEXT = ("dataset", "model", "image_size")
 
-# Options that do not change what a run computes, save for rounding and random draws in workers.
-_HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache"}
+# Options that do not change what a run computes, save for rounding.
+HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache", "compile",
+            "deterministic", "resume"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -70,10 +71,31 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
     raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
 
 
-def write_args(folder: Path, args: dict[str, Any], device: torch.device) -> None:
-    """Write args.json: the options, the command and the environment."""
-    about = {"args": args, "command": " ".join(["python", *sys.argv]), **environment(device)}
-    (folder / "args.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+def write_args(folder: Path, args: dict[str, Any], device: torch.device, epochs_before: int | None = None) -> None:
+    """Write args.json: the options, the command and the environment. A run that goes on after `epochs_before` epochs
+    keeps those of its start, save for its length, and lists the new command and environment below "resumed"."""
+    file, now = folder / "args.json", {"command": " ".join(["python", *sys.argv]), **environment(device)}
+    about = {"args": args, **now}
+    if epochs_before is not None:
+        started = read_args(folder)
+        again = {"after_epoch": epochs_before, **now}
+        about = {**started, "args": {**started["args"], "max_epoch": args["max_epoch"]},
+                 "resumed": [*started.get("resumed", []), again]}
+    write_text(file, json.dumps(about, indent=2) + "\n")
+
+
+def read_args(folder: Path) -> dict[str, Any]:
+    """What `write_args` wrote.
+
+    Raises:
+        InputError: where it is not there, or something else.
+    """
+    try:
+        about = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+        about["args"].keys()
+        return about
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder} is no folder of a run: its args.json cannot be read ({error})") from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -98,13 +120,13 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
     """
     known = [run for run in runs if run]
     titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
-    names = {name for run in known for name in run} - {"loss", *_HARMLESS, *_CONTEXT, *ignore}
+    names = {name for run in known for name in run} - {"loss", *HARMLESS, *_CONTEXT, *ignore}
     paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
     for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
         so_far = list(titles)
         for place, run in enumerate(runs):
             alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
-            values = {str(_value(other, name)) for other in (known if name in _CONTEXT else alike)}
+            values = {str(option_value(other, name)) for other in (known if name in _CONTEXT else alike)}
             if run and len(values) > 1:
                 titles[place] += f", {name} {Path(str(run.get(name, False))).name}"
     return titles
@@ -112,24 +134,21 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
 
 def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    matter = (one.keys() | other.keys()) - _HARMLESS - {name}
-    return all(_value(one, key) == _value(other, key) for key in matter)
+    matter = (one.keys() | other.keys()) - HARMLESS - {name}
+    return all(option_value(one, key) == option_value(other, key) for key in matter)
 
 
-def _value(run: dict[str, Any], name: str) -> Any:
+def option_value(run: dict[str, Any], name: str) -> Any:
     """An option's value; a run of older code lacks the newer options, which are off."""
     value = run.get(name)
     return None if value is False else value
 
 
-def append_log(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a csv file; the first one writes the header."""
-    is_new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write log.csv whole: a header, and a row per epoch. Raises OSError where it cannot be written."""
+    write_csv(path, [list(rows[0]) if rows else [],
+                     *([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
+                       for row in rows)])
 
 
 def _git_commit() -> str | None:

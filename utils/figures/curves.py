@@ -10,7 +10,7 @@ _VALIDATION = {"val_accuracy": "accuracy", "val_mAP": "mAP", "val_OF1": "micro F
 
 
 def read_log(log: Path) -> dict[str, list[float]]:
-    """The columns of log.csv, which `append_log` wrote; a row that is being written is left out.
+    """The columns of log.csv, which `write_log` wrote; a row that is not complete is left out.
 
     Raises:
         InputError: for another kind of file.

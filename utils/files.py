@@ -1,0 +1,56 @@
+"""Files that are complete or not there: a kill or a full disk in the middle leaves an older one as it was."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` once it is complete and on the disk.
+
+    Raises:
+        OSError: with the file's name, where it cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole. Raises OSError as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a csv table whole. Text that a spreadsheet would take for a formula, as labels and files may be called,
+    gets an apostrophe before it. Raises OSError as `whole_file`."""
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(map(_as_text, row) for row in rows)
+    write_text(path, table.getvalue())
+
+
+def _as_text(cell: Any) -> Any:
+    text = str(cell)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(text) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""Ctrl-C and SIGTERM stop a long work between two of its steps, so that what it did can be kept."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_TIME = 0.5  # s
+_received: list[tuple[int, float]] = []
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the program. number: SIGINT or SIGTERM. what_now: a sentence for the user."""
+
+    def __init__(self, number: int, what_now: str = ""):
+        super().__init__(what_now)
+        self.number, self.what_now = number, what_now
+
+
+@contextmanager
+def stopping_between_steps() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM are answered by `stop_if_asked`; a second Ctrl-C at once."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that can take signals
+        yield
+        return
+    before = {number: signal.signal(number, _receive) or signal.SIG_DFL for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received.clear()
+
+
+def _receive(number: int, frame) -> None:
+    now = time.monotonic()
+    _received.append((number, now))
+    # Some programs pass on a signal that reached all processes already: that one comes at the same time.
+    if number == signal.SIGINT and now - _received[0][1] > _SAME_TIME:
+        raise KeyboardInterrupt
+    if len(_received) == 1:
+        os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")  # print may be in use
+
+
+def was_asked_to_stop() -> bool:
+    """Whether a signal was received within `stopping_between_steps`."""
+    return bool(_received)
+
+
+def stop_if_asked() -> None:
+    """Raise Interrupted where a signal was received."""
+    if was_asked_to_stop():
+        raise Interrupted(_received[0][0])
+
+
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """For a loader's workers: a terminal sends Ctrl-C to all processes, and the main one finishes its step."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
