@@ -1,6 +1,6 @@
 """Decoded images in one file, mapped into the memory of every process that reads them: decoded once, not every epoch.
 
-The file is one line of JSON (of each image its path, bytes, time of change, height and width) and then the pixels,
+The file is one line of JSON (of each image its path, bytes, times of change, height and width) and then the pixels,
 uint8 (height, width, 3), image after image. All workers of all runs share the same pages of memory.
 """
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from utils.acceleration import cores
 from utils.errors import InputError, warn
 
-from .transforms import load_image, resize
+from .transforms import FORMATS, load_image, resize
 
 try:
     import fcntl
@@ -33,7 +33,7 @@ except ImportError:  # Windows: two runs that start together write the same file
     fcntl = None
 
 # To be raised with every change of the file's form, or of what `load_image` makes of a file.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ImageCache:
@@ -51,7 +51,7 @@ class ImageCache:
         self.stamps = {tuple(stamp) for *stamp, _, _ in images}
         self._pixels = np.memmap(file, np.uint8, "r", offset=len(header))
         self._places, start = {}, 0
-        for path, _, _, height, width in images:
+        for path, *_, height, width in images:
             self._places[path] = start, (height, width, 3)
             start += 3 * height * width
         if len(self._pixels) != start:
@@ -128,13 +128,14 @@ def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _stamp(image: Path) -> tuple[str, int, int]:
-    """The path, and what changes with the file's content: its bytes and the time of its last change (ns)."""
+def _stamp(image: Path) -> tuple[str, int, int, int]:
+    """The path, and what changes with the file's content: its bytes, the time of the last change that it shows, which
+    copies may keep, and that of the last change of anything about it (ns)."""
     try:
         stat = image.stat()
     except OSError as error:
         raise InputError(f"image {image} cannot be read ({error.strerror})") from error
-    return str(image), stat.st_size, stat.st_mtime_ns
+    return str(image), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
@@ -199,7 +200,7 @@ def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
 def _shape(path: Path) -> tuple[int, int]:
     """Height and width by the file's first bytes."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.format == "TIFF":  # which older versions of Pillow turn upright as they load it
                 image.load()
             return image.height, image.width

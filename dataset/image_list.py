@@ -11,6 +11,10 @@ from utils.errors import InputError, some, warn
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
+# What no name may hold: line breaks and other control characters, which lists, tables and terminals take for more than
+# a letter, and bytes that are no UTF-8.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 # The path ends with the last image suffix that a blank or the end of the line follows.
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
@@ -22,6 +26,8 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     """
     files = sorted(_visible_files(folder))
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    for image in images:
+        check_name(str(image))
     others = [str(path.relative_to(folder)) for path in files
               if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
     if others:
@@ -42,6 +48,12 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in files if is_visible(name) and os.path.isfile(Path(place, name)))
 
 
+def check_name(name: str, what: str = "the file name") -> None:
+    """Raise InputError for a name with control characters, or with bytes that are no UTF-8."""
+    if _CONTROL.search(name):
+        raise InputError(f"{what} {name!a} has a line break or another control character, or is not UTF-8; rename it")
+
+
 def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor what macOS adds to archives."""
     return not name.startswith((".", "__MACOSX"))
@@ -55,6 +67,7 @@ def images_at(paths: Sequence[str | Path]) -> list[Path]:
     """
     images: dict[Path, None] = {}
     for path in paths:
+        check_name(str(path))
         if not path or not Path(path).exists():
             raise InputError(f"there is no image or folder '{path}'")
         images |= dict.fromkeys(find_images(Path(path)) if Path(path).is_dir() else [Path(path)])
@@ -68,7 +81,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     """The images that a list file names, in its order, and their classes: what the line says, else their folder.
 
     A relative path is looked up below each of `roots`, then beside the list file, then from the working
-    directory.
+    directory; none of which it may leave by "..", as an absolute path may.
 
     Args:
         absent: takes the names of images that are not there, which otherwise are an error.
@@ -80,7 +93,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     if not path.is_file():
         raise InputError(f"list file {path} does not exist")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} cannot be read as UTF-8 text: {error}") from error
     classes: dict[Path, str] = {}
@@ -91,6 +104,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         match = _LINE.fullmatch(line.strip())
         if not match:
             raise InputError(f"{path}, line {number}: '{line.strip()}' names no image ({', '.join(IMAGE_SUFFIXES)})")
+        if ".." in Path(match[1]).parts and not Path(match[1]).is_absolute():
+            raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is looked up; write an "
+                             "absolute path")
         places = [root / match[1] for root in (*roots, path.parent, Path())]
         image = next((place for place in places if place.is_file()), None)
         if image is None and absent is not None:

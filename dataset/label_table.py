@@ -6,6 +6,7 @@
 
 import csv
 import difflib
+import io
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from utils.errors import InputError, some
 
-from .image_list import IMAGE_SUFFIXES
+from .image_list import IMAGE_SUFFIXES, check_name
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,18 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     if not path.is_file():
         raise InputError(f"label table {path} does not exist")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        delimiter = "\t" if lines and "\t" in lines[0] else ","
-        cells = [(number, [cell.strip() for cell in row])
-                 for number, row in enumerate(csv.reader(lines, delimiter=delimiter), start=1)]
+        text = path.read_text(encoding="utf-8-sig")
+        header = next((line for line in text.split("\n") if line.strip()), "")
+        reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in header else ",")
+        cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (UnicodeDecodeError, OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 text table: {error}") from error
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
         raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
+    for number, row in cells:
+        for cell in row:
+            check_name(cell, f"{path}, line {number}: the cell")
     names = [unicodedata.normalize("NFC", name) for name in cells[0][1][1:]]
     header = [name.casefold() for name in names]
     single_label = header == ["label"]
@@ -149,6 +153,8 @@ def _plain(key: str) -> str:
 
 def _add_row(rows: dict, key: str, row, where: str) -> None:
     key = _plain(key)
+    if not key:
+        raise InputError(f"{where}: the first cell names no image")
     if key in rows:
         raise InputError(f"{where}: this image has a row above already; keep one of them")
     rows[key] = row

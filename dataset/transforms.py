@@ -16,16 +16,20 @@ from utils.errors import InputError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Whatever a file is called. Pillow reads more, but some, as EPS, by starting other programs.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+
 
 def load_image(path: Path) -> Image.Image:
     """Decode an image as 8-bit RGB: gray, palette, RGBA (alpha dropped) and 16-bit files too.
 
     Raises:
-        InputError: for a missing, truncated or unreadable file, for floating-point pixels, and for 16-bit files
-            that hold 12 bits or fewer, whose scale is unknown.
+        InputError: for a missing, truncated or unreadable file, for one of more than 178 million pixels, which may be
+            a decompression bomb, for floating-point pixels, and for 16-bit files that hold 12 bits or fewer, whose
+            scale is unknown.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             has_16_bits = ";16" in str(image.tile)
             image.load()
             if image.mode.startswith("I"):
@@ -40,7 +44,9 @@ def load_image(path: Path) -> Image.Image:
             return rgb
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders fail with whatever comes first
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"image {path} cannot be decoded ({reason}); replace it or take it away") from error
 

@@ -1,13 +1,19 @@
 """Shared pieces: the shared folder with reference vectors, where there is one, and miniature data sets."""
 
 import csv
+import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from utils.run_log import environment
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+LONG_RESULTS = Path(__file__).resolve().parents[1] / "benchmark" / "results" / "long"
 NAMES = ["airplane", "bare-soil", "grass", "water"]
 
 
@@ -22,6 +28,22 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
             case, entry = key.split("/")
             cases.setdefault(case, {})[entry] = file[key]
     return cases
+
+
+@pytest.fixture
+def record(request):
+    """Takes the figures of a test; of one that only `pytest -m long` runs, they are written to LONG_RESULTS."""
+    start = time.perf_counter()
+
+    def write(**figures) -> None:
+        if request.node.get_closest_marker("long"):
+            about = {"command": f"python -m pytest -m long -k {request.node.originalname}", "date": time.strftime("%Y-%m-%d"),
+                     **environment(torch.device("cpu")), "seconds": round(time.perf_counter() - start), **figures}
+            LONG_RESULTS.mkdir(parents=True, exist_ok=True)
+            file = LONG_RESULTS / f"{request.node.originalname.removeprefix('test_')}.json"
+            file.write_text(json.dumps(about, indent=2) + "\n")
+
+    return write
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (72, 64)) -> None:

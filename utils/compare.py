@@ -7,7 +7,6 @@ those that Test.py wrote into <run>/test_best.
 """
 
 import argparse
-import csv
 import json
 import statistics
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from .arguments import HelpFormatter
 from .errors import InputError, exit_cleanly, some, warn
 from .figures.curves import draw_comparison
 from .figures.style import FORMATS, save_figure
-from .run_log import differ_only_by, make_folder, run_titles
+from .files import write_csv, write_text
+from .run_log import differ_only_by, make_folder, read_args, run_titles
 
 COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
            "example_F2": "example F2"}
@@ -44,7 +44,7 @@ def read_run(folder: Path) -> Run:
     """
     log = folder / "log.csv"
     try:
-        options = json.loads((folder / "args.json").read_text(encoding="utf-8"))["args"]
+        options = read_args(folder)["args"]
         rows = len(log.read_text(encoding="utf-8").splitlines())
         places = [Path(options.get("save_path") or folder) / "test_best", folder]  # save_path: where its best.pth is
         files = [place / "metrics.json" for place in places if (place / "metrics.json").is_file()]
@@ -104,13 +104,12 @@ def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, st
     latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *body)]
     latex = [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", latex[0], r"\midrule", *latex[1:],
              r"\bottomrule", r"\end{tabular}", ""]
-    (folder / "test.md").write_text(markdown, encoding="utf-8")
-    (folder / "test.tex").write_text("\n".join(latex), encoding="utf-8")
-    with open(folder / "test.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", "runs", *(f"{name}{what}" for name in columns for what in ("", "_sd"))])
-        writer.writerows([row["run"], row["runs"], *(value for name in columns
-                                                     for value in row.get(name, (None, None)))] for row in rows)
+    write_text(folder / "test.md", markdown)
+    write_text(folder / "test.tex", "\n".join(latex))
+    write_csv(folder / "test.csv", [
+        ["run", "runs", *(f"{name}{what}" for name in columns for what in ("", "_sd"))],
+        *([row["run"], row["runs"], *(value for name in columns for value in row.get(name, (None, None)))]
+          for row in rows)])
     return markdown
 
 

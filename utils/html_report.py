@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .files import write_text
 from .report import TITLES, figure_text, per_label_columns, percent
 from .results import Results
 
@@ -48,7 +49,7 @@ def write_html_report(file: Path, heading: str, reports: dict[str, dict[str, Any
               '<div class="cards">']
     parts += [*(_card(worst, image, load_image(path)) for image, path in enumerate(worst.images)), "</div>"]
     template = Template((Path(__file__).parent / "report_template.html").read_text(encoding="utf-8"))
-    file.write_text(template.substitute(title=escape(heading), body="\n".join(parts)), encoding="utf-8")
+    write_text(file, template.substitute(title=escape(heading), body="\n".join(parts)))
 
 
 def _overall(reports: dict[str, dict[str, Any]]) -> str:

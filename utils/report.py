@@ -1,6 +1,5 @@
 """The evaluation of a checkpoint: tables on the screen; metrics.json, per_label.csv and scores.csv on the disk."""
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from .figures.confusion import draw_confusion, write_confusion
 from .figures.style import save_figure
+from .files import write_csv, write_text
 from .metrics import (RARE, confusions, decisions, macro_metrics, multilabel_metrics, official_script_f_scores,
                       per_class_metrics, per_label_metrics, single_label_metrics, undefined_terms)
 
@@ -93,19 +93,14 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
                  labels: np.ndarray) -> None:
     """Write metrics.json, per_label.csv and scores.csv (image, its scores, its labels) into `folder`, and for a
     single label confusion.csv and confusion.png."""
-    (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "metrics.json", json.dumps(report, indent=2) + "\n")
     names = list(report["per_label"])
-    with open(folder / "per_label.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["label", *report["per_label"][names[0]]])
-        writer.writeheader()
-        writer.writerows({"label": name, **row} for name, row in report["per_label"].items())
-    with open(folder / "scores.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)])
-        for image, image_scores, image_labels in zip(images, scores, labels):
-            # Nine digits give back the same float32: every figure can be computed again from this file.
-            writer.writerow([image, *(f"{score:.9g}" for score in image_scores),
-                             *(f"{label:.0f}" for label in image_labels)])
+    write_csv(folder / "per_label.csv", [["label", *report["per_label"][names[0]]],
+                                         *([name, *row.values()] for name, row in report["per_label"].items())])
+    # Nine digits give back the same float32: every figure can be computed again from this file.
+    write_csv(folder / "scores.csv", [["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)],
+                                      *([image, *(f"{score:.9g}" for score in own), *(f"{label:.0f}" for label in truth)]
+                                        for image, own, truth in zip(images, scores, labels))])
     if "single_label" in report:
         counts = confusions(scores, labels)
         write_confusion(folder / "confusion.csv", counts, names)
@@ -120,10 +115,8 @@ def write_predictions(file: Path, images: list[Path], scores: np.ndarray, names:
     """
     labels = [";".join(name for name, is_chosen in zip(names, row) if is_chosen)
               for row in decisions(scores, single_label)]
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["image", "labels", *names], *(
-            [image, row_labels, *(f"{score:.9g}" for score in row_scores)]
-            for image, row_labels, row_scores in zip(images, labels, scores))])
+    write_csv(file, [["image", "labels", *names], *([image, row_labels, *(f"{score:.9g}" for score in row_scores)]
+                                                    for image, row_labels, row_scores in zip(images, labels, scores))])
     return labels
 
 

@@ -1,10 +1,10 @@
 """Which labels are seen together, and which are taken for which: matrices of percents with numbers in their cells."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from ..files import write_csv
 from .style import name_text, new_figure, show_caption, title_text
 
 
@@ -24,9 +24,7 @@ def draw_confusion(counts: np.ndarray, names: list[str]):
 
 def write_confusion(file: Path, counts: np.ndarray, names: list[str]) -> None:
     """Write the counts as a csv table."""
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["true\\predicted", *names],
-                                      *([name, *row] for name, row in zip(names, counts.tolist()))])
+    write_csv(file, [["true\\predicted", *names], *([name, *row] for name, row in zip(names, counts.tolist()))])
 
 
 def percent_of_row_label(together: np.ndarray) -> np.ndarray:
