@@ -28,7 +28,7 @@ from utils.interruption import Interrupted, stopping_between_steps
 from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.resume import (PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint,
                           restore)
-from utils.run_log import check_outside, create_run_folder, make_folder, write_args, write_log
+from utils.run_log import check_outside, create_run_folder, hold, make_folder, write_args, write_log
 
 
 def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
@@ -186,24 +186,18 @@ def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
             f"  {trained['images_per_second']:.0f} images/s ")
 
 
-def options_and_run(argv: list[str] | None) -> tuple[argparse.Namespace, Path | None, dict[str, Any]]:
-    """The options, and with `--resume` the folder of the run to go on with, and what its last.pth holds."""
-    args = parse_arguments(argv)
-    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
-    if folder is None:
-        return args, None, {}
+def read_last(folder: Path) -> dict[str, Any]:
+    """What the last.pth of the run in `folder` holds."""
     file = last_checkpoint(folder)
     last = read_weight_file(file)
     if not {"args", "progress", "labels"} <= last.keys():
         raise InputError(f"{file} is no last.pth of this version of Train.py, and cannot be gone on with")
-    args = parse_arguments(argv, last["args"])
-    check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})
-    return args, folder, last
+    return last
 
 
 @contextmanager
-def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argparse.Namespace, train_set: ImageDataset,
-                   state: TrainingState) -> Iterator[None]:
+def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argparse.Namespace,
+                   train_set: ImageDataset, state: TrainingState) -> Iterator[None]:
     """Whatever stops the training within, what was done is saved, and it is said how to go on."""
     go_on = "nothing was saved (--not-save)" if args.not_save else f"go on with: python Train.py --resume {folder}"
     with stopping_between_steps():
@@ -214,16 +208,23 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
             raise Interrupted(stop.number, go_on) from None
         except NonFinite as error:
             save("nonfinite.pth", state.result())
-            names = state.sampler.order[(error.step - 1) * args.train_batch_size:error.step * args.train_batch_size]
-            raise InputError(f"epoch {state.epoch + 1}, {error}: the training diverged; start again with a smaller --lr. "
-                             f"The images of this step: {', '.join(str(train_set.images[i]) for i in names)}") from error
+            first = (error.step - 1) * args.train_batch_size
+            names = state.sampler.order[first:first + args.train_batch_size]
+            raise InputError(f"epoch {state.epoch + 1}, {error}: the training diverged; start again with a smaller "
+                             "--lr, or look at the images of this step: "
+                             f"{', '.join(str(train_set.images[index]) for index in names)}") from error
         except (InputError, OSError) as error:
             raise InputError(f"{sentence(error)}; {go_on}") from error
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train; returns the run's folder."""
-    args, folder, last = options_and_run(argv)
+    args, last = parse_arguments(argv), {}
+    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
+    if folder:
+        lock, last = hold(folder), read_last(folder)
+        args = parse_arguments(argv, last["args"])
+        check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})
     make_deterministic(args.deterministic)
     device = pick_device(args.device)
     seed_everything(args.seed)
@@ -266,6 +267,7 @@ def main(argv: list[str] | None = None) -> Path:
         write_args(folder, vars(args), device, state.epoch)
     else:
         folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
+        lock = hold(folder)
         write_args(folder, vars(args), device)
         data.write_lists(folder)
     checkpoints = make_folder(args.save_path or folder)
@@ -300,6 +302,7 @@ def main(argv: list[str] | None = None) -> Path:
             keep()
             print(title, summary(lr, trained, val), "best" if state.is_best else "")
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
+    lock.close()
     print(f"run folder: {folder}")
     if not args.not_save:
         print(f"test it:    python Test.py --weights_path {checkpoints / 'best.pth'}")

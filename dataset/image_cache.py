@@ -9,12 +9,12 @@ import json
 import math
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -24,13 +24,9 @@ from tqdm import tqdm
 
 from utils.acceleration import cores
 from utils.errors import InputError, warn
+from utils.files import locked, whole_file
 
 from .transforms import FORMATS, load_image, resize
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs that start together write the same file one after the other
-    fcntl = None
 
 # To be raised with every change of the file's form, or of what `load_image` makes of a file.
 _FORMAT = 2
@@ -113,19 +109,13 @@ def _only_one(folder: Path) -> Iterator[None]:
     with ExitStack() as files:
         try:
             lock = files.enter_context(open(folder / "lock", "wb"))
-            if fcntl:  # the system takes a lock from a process that ends, however it ends
-                _lock(lock)
+            if not locked(lock):
+                print(f"waiting for another run that writes an image cache beside {lock.name}")
+                while not locked(lock):
+                    time.sleep(0.5)
         except OSError:  # a folder to read only, which may hold the cache; a network drive without locks
             pass
         yield
-
-
-def _lock(file: BinaryIO) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"waiting for another run that writes an image cache beside {file.name}")
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _stamp(image: Path) -> tuple[str, int, int, int]:
@@ -156,7 +146,7 @@ def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
 
 
 def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[tuple]) -> None:
-    """Write the cache beside its place, then put it there.
+    """Write the cache.
 
     Raises:
         OSError: where there is no room, or the folder cannot be written.
@@ -167,19 +157,12 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
     size = len(header) + sum(3 * height * width for height, width in shapes)
     _check_room(size, file.parent)
     print(f"image cache: decoding {len(images)} images once, {_in_bytes(size)} in {file}")
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        with open(partial, "wb") as stream:
-            stream.write(header)
-            for image, shape, pixels in zip(images, shapes, _decode(images, image_size)):
-                if pixels.shape != (*shape, 3):
-                    raise InputError(f"image {image} changed while the cache was written; start again")
-                stream.write(pixels)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(file) as stream:
+        stream.write(header)
+        for image, shape, pixels in zip(images, shapes, _decode(images, image_size)):
+            if pixels.shape != (*shape, 3):
+                raise InputError(f"image {image} changed while the cache was written; start again")
+            stream.write(pixels)
 
 
 def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:

@@ -104,9 +104,11 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         match = _LINE.fullmatch(line.strip())
         if not match:
             raise InputError(f"{path}, line {number}: '{line.strip()}' names no image ({', '.join(IMAGE_SUFFIXES)})")
+        for name in filter(None, match.groups()):
+            check_name(name, f"{path}, line {number}: the name")
         if ".." in Path(match[1]).parts and not Path(match[1]).is_absolute():
-            raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is looked up; write an "
-                             "absolute path")
+            raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is looked up; write "
+                             "an absolute path")
         places = [root / match[1] for root in (*roots, path.parent, Path())]
         image = next((place for place in places if place.is_file()), None)
         if image is None and absent is not None:

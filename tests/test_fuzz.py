@@ -4,6 +4,7 @@ The short forms are the same every time; `pytest -m long` tries many more, and o
 """
 
 import csv
+import functools
 import io
 import itertools
 import random
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as sk
 
-from dataset import ImageDataset, Split, build_loader, eval_transform, load_image
+from dataset import load_image
 from dataset.image_list import IMAGE_SUFFIXES, read_image_list, write_image_list
 from dataset.label_table import LabelTable, read_label_table
 from utils.errors import InputError
@@ -73,11 +74,12 @@ def tables(draw) -> tuple[list[str], list[str], np.ndarray, str]:
     for image, row in zip(images, labels):
         present = [name for name, label in zip(names, row) if label]
         cells = list(map(str, row)) if form == "cells" else [glue.join(present)]
-        rows.append([draw(st.sampled_from([image, f"{image}.jpg", f"{image}.JPG", f"dir/{image}", f" {image} "])), *cells])
-    text = io.StringIO()
-    csv.writer(text, delimiter=draw(st.sampled_from(",\t")), lineterminator=draw(st.sampled_from(["\n", "\r\n", "\n\n"])),
-               quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-               ).writerows([[draw(st.sampled_from(["IMAGE\\LABEL", "image", "file"])), *titles], *draw(st.permutations(rows))])
+        key = draw(st.sampled_from([image, f"{image}.jpg", f"{image}.JPG", f"dir/{image}", f" {image} "]))
+        rows.append([key, *cells])
+    rows = [[draw(st.sampled_from(["IMAGE\\LABEL", "image", "file"])), *titles], *draw(st.permutations(rows))]
+    text, quoting = io.StringIO(), draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    csv.writer(text, delimiter=draw(st.sampled_from(",\t")), quoting=quoting,
+               lineterminator=draw(st.sampled_from(["\n", "\r\n", "\n\n"]))).writerows(rows)
     return names, images, labels, draw(st.sampled_from(["", "\ufeff"])) + text.getvalue()
 
 
@@ -139,3 +141,212 @@ def test_tables_of_anything(examples, tmp_path, record):
 def with_bytes_at(content: bytes, place: int, new: bytes) -> bytes:
     place %= len(content)
     return content[:place] + new + content[place + 1:]
+
+
+# List files
+
+file_names = st.text(letters.filter(lambda letter: letter != "/"), min_size=1, max_size=8).filter(
+    lambda name: name.strip() == name and name not in (".", ".."))
+
+
+@lengths(40, 2000)
+def test_lists_give_back_what_was_written(examples, tmp_path_factory, record):
+    refused = 0
+
+    def write_and_read(names: list[tuple[str, str]], suffix: str, classes: list[str]):
+        nonlocal refused
+        root = tmp_path_factory.mktemp("root")
+        images = [root / folder / (name + suffix) for folder, name in names]
+        for image in images:
+            image.parent.mkdir(exist_ok=True)
+            image.touch()
+        for own in (classes[:len(images)], None):
+            write_image_list(root / "list", images, root, own)
+            try:
+                found, their_classes = read_image_list(root / "list", [root])
+            except InputError:  # a class that ends like an image
+                refused += 1
+                continue
+            assert found == images
+            assert [their_classes[image] for image in images] == [
+                unicodedata.normalize("NFC", name) for name in own or [folder for folder, _ in names]]
+
+    fuzz(write_and_read, examples, st.lists(st.tuples(file_names, file_names), min_size=1, max_size=4, unique=True),
+         st.sampled_from(IMAGE_SUFFIXES + (".JPG",)), st.lists(words, min_size=4, max_size=4))
+    record(lists=2 * examples, refused=refused)
+
+
+@lengths(150, 6000)
+def test_lists_of_anything(examples, tmp_path, record):
+    root = tmp_path / "root"
+    inside = ["a.jpg d/e.tif", "a.jpg", "b c.png"]
+    for path in (*(root / name for name in inside), tmp_path / "secret.jpg", tmp_path / "lists" / "f.bmp"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    file, refused = tmp_path / "lists" / "list", 0
+
+    def read(lines: list[str], glue: str):
+        nonlocal refused
+        file.write_bytes(glue.join(lines).encode())
+        try:
+            images, classes = read_image_list(file, [root])
+        except InputError as error:
+            refused += 1
+            assert str(file) in str(error) and "\n" not in str(error)
+            return
+        assert images and list(classes) == images
+        text = glue.join(lines).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        named = []  # of each line the longest image it can start with, and what follows
+        for line in filter(None, map(str.strip, text.split("\n"))):
+            line = line.removeprefix("./")
+            image = next((name for name in (*inside, "f.bmp", str(tmp_path / "secret.jpg"))
+                          if line == name or line.startswith(name) and line[len(name)].isspace()), None)
+            assert image is not None
+            place = root / image if image in inside else tmp_path / "lists" / image
+            named.append((place, line[len(image):].strip() or place.parent.name))
+        assert dict(named) == classes
+
+    some = st.sampled_from([*inside, "f.bmp", str(tmp_path / "secret.jpg"), "../secret.jpg", "a.jpg/../../secret.jpg",
+                            "./a.jpg", "A.JPG", "x.png", "a.jpeg", ""])
+    lines = st.tuples(some, st.sampled_from(["", " ", "\t", "  "]),
+                      st.text(st.sampled_from(list("sea .jpg\x00\x85\u2028é")), max_size=5)).map("".join)
+    fuzz(read, examples, st.lists(st.one_of(lines, some), min_size=1, max_size=4),
+         st.sampled_from(["\n", "\r\n", "\n\n"]))
+    record(lists=examples, refused=refused)
+
+
+# Metrics
+
+@st.composite
+def scored(draw, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Scores with ties, at and about the threshold, and labels, of which some have no or only positives."""
+    shape = draw(st.integers(1, 12)), draw(st.integers(least, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = rng.random(shape) < rng.choice([0, 0.2, 0.5, 1], shape[1])
+    values = draw(st.sampled_from([[0.5], [0.0, 1.0], [0.2, 0.5, np.nextafter(np.float32(0.5), 1), 0.8], None]))
+    scores = rng.random(shape) if values is None else rng.choice(values, shape)
+    return scores.astype(draw(st.sampled_from([np.float32, np.float64]))), labels.astype(int)
+
+
+@lengths(100, 3000)
+def test_metrics_against_scikit_learn(examples, record):
+    def compare(example):
+        scores, labels = example
+        predicted, zero = (scores > 0.5).astype(int), {"zero_division": 0}
+        figures, per_label = multilabel_metrics(scores, labels), per_label_metrics(scores, labels)
+        precision, recall, f1, support = sk.precision_recall_fscore_support(
+            labels, predicted, labels=range(labels.shape[1]), **zero) if labels.shape[1] > 1 else [
+            np.array([own]) for own in (sk.precision_score(labels, predicted, **zero),
+                                        sk.recall_score(labels, predicted, **zero),
+                                        sk.f1_score(labels, predicted, **zero), labels.sum())]
+        ap = [sk.average_precision_score(labels[:, c], scores[:, c]) if labels[:, c].any() else np.nan
+              for c in range(labels.shape[1])]
+        for name, own in {"precision": precision, "recall": recall, "F1": f1, "support": support, "AP": ap}.items():
+            np.testing.assert_allclose(per_label[name], own, atol=1e-12, err_msg=name)
+        # An image at a time, so that one label and one image are no special case.
+        scorers = sk.precision_score, sk.recall_score, sk.f1_score, functools.partial(sk.fbeta_score, beta=2)
+        images = [[score(own, their, **zero) for own, their in zip(labels, predicted)] for score in scorers]
+        cp, cr = np.mean(precision), np.mean(recall)
+        pairs = [[(row[a] <= row[b]) for a, b in itertools.permutations(range(len(row)), 2) if own[a] > own[b]]
+                 for row, own in zip(scores, labels)]
+        expected = {
+            "mAP": np.nanmean(ap) if labels.any() else np.nan,
+            "OP": sk.precision_score(labels.ravel(), predicted.ravel(), **zero),
+            "OR": sk.recall_score(labels.ravel(), predicted.ravel(), **zero),
+            "OF1": sk.f1_score(labels.ravel(), predicted.ravel(), **zero),
+            "CP": cp, "CR": cr, "CF1": 2 * cp * cr / (cp + cr) if cp + cr else 0, "macro_F1": np.mean(f1),
+            **dict(zip(["example_precision", "example_recall", "example_F1", "example_F2"], map(np.mean, images))),
+            "hamming_loss": sk.zero_one_loss(labels.ravel(), predicted.ravel()),
+            "ranking_loss": np.mean([np.mean(own) if own else 0 for own in pairs]),
+            "coverage": np.mean([max([np.sum(row >= score) for score in row[own == 1]], default=0)
+                                 for row, own in zip(scores, labels)]),
+            "one_error": np.mean([own[row.argmax()] == 0 for row, own in zip(scores, labels)]),
+            "subset_accuracy": np.mean([(own == their).all() for own, their in zip(labels, predicted)]),
+        }
+        assert figures.keys() == expected.keys()
+        for name, value in expected.items():
+            assert figures[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+        if labels.shape[1] > 1:
+            assert figures["ranking_loss"] == pytest.approx(sk.label_ranking_loss(labels, scores))
+            assert figures["coverage"] == pytest.approx(sk.coverage_error(labels, scores))
+        assert image_ranking_losses(scores, labels).mean() == pytest.approx(figures["ranking_loss"])
+
+    fuzz(compare, examples, scored())
+    record(examples=examples)
+
+
+@lengths(50, 1500)
+def test_single_label_metrics_against_loops(examples, record):
+    def compare(example):
+        scores, labels = example
+        labels = np.eye(labels.shape[1], dtype=int)[labels.argmax(1)]
+        true, found = labels.argmax(1), scores.argmax(1)
+        figures = single_label_metrics(scores, labels)
+        classes, number = sorted(set(true)), len(true)
+        hits = {c: sum(true[found == c] == c) for c in classes}
+        recalls = [hits[c] / sum(true == c) for c in classes]
+        precisions = [hits[c] / sum(found == c) if sum(found == c) else 0 for c in classes]
+        f1 = [2 * p * r / (p + r) if p + r else 0 for p, r in zip(precisions, recalls)]
+        agreed = np.mean(true == found)
+        chance = sum(np.mean(true == c) * np.mean(found == c) for c in range(labels.shape[1]))
+        expected = {"accuracy": agreed, "average_accuracy": np.mean(recalls), "argmax_recall": np.mean(recalls),
+                    "argmax_precision": np.mean(precisions), "argmax_F1": np.mean(f1),
+                    "kappa": (agreed - chance) / (1 - chance) if chance < 1 else np.nan}
+        for name, value in expected.items():
+            assert figures[name] == pytest.approx(value, abs=1e-9, nan_ok=True), name
+        if labels.shape[1] > 5 and len(np.unique(scores)) == scores.size:
+            assert figures["top5"] == pytest.approx(np.mean([
+                sum(row > row[c]) < 5 for row, c in zip(scores, true)]))
+        assert len(scores) == number
+
+    fuzz(compare, examples, scored(least=2))
+    record(examples=examples)
+
+
+# Images
+
+KINDS = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp"}
+
+
+def broken_image(number: int, folder: Path) -> tuple[Path, np.ndarray | None, bool]:
+    """A file, the pixels it had (None where they cannot be told any more), and whether it must be refused."""
+    rng = random.Random(number)
+    kind, how = rng.choice(list(KINDS)), rng.choice(["truncate", "flip", "suffix", "empty", "text", "whole"])
+    mode = rng.choice(["RGB", "L", "RGBA"] if kind in ("PNG", "TIFF") else ["RGB", "L"])
+    size = rng.randint(8, 60), rng.randint(8, 60)
+    image = Image.fromarray(np.random.default_rng(number).integers(0, 256, (*size, 4), dtype=np.uint8)).convert(mode)
+    options = {"compression": rng.choice(["raw", "tiff_lzw", "tiff_adobe_deflate"])} if kind == "TIFF" else {}
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    whole = content.getvalue()
+    pixels = np.asarray(Image.open(content).convert("RGB"))
+    suffix = rng.choice(list(KINDS.values())) if how == "suffix" else KINDS[kind]
+    path = folder / f"{number}_{how}{suffix}"
+    if how == "truncate":
+        path.write_bytes(whole[:rng.randrange(1, len(whole) - 40)])
+    elif how == "flip":
+        damaged = bytearray(whole)
+        for _ in range(rng.choice([1, 1, 3, 20])):
+            damaged[rng.randrange(len(damaged)) if rng.random() < 0.5 else rng.randrange(100)] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+    else:
+        path.write_bytes({"empty": b"", "text": whole.hex().encode()}.get(how, whole))
+    return path, None if how == "flip" else pixels, how in ("truncate", "empty", "text")
+
+
+@lengths(60, 1000)
+def test_broken_images(examples, tmp_path, record):
+    refused = altered = 0
+    for number in range(examples):
+        path, pixels, is_broken = broken_image(number, tmp_path)
+        try:
+            found = np.asarray(load_image(path))
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error) and (is_broken or pixels is None), path
+            refused += 1
+            continue
+        assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3 and not is_broken, path
+        altered += pixels is None
+        assert pixels is None or (found == pixels).all(), path
+    assert refused > examples / 5
+    record(images=examples, refused=refused, decoded_with_flipped_bits=altered)

@@ -179,7 +179,8 @@ def test_a_cache_in_a_folder_to_read_only_is_used(images, tmp_path, monkeypatch,
             raise PermissionError(13, "Permission denied")
         return open(file, mode)
 
-    monkeypatch.setattr("dataset.image_cache.open", only_read, raising=False)
+    for module in ("dataset.image_cache", "utils.files"):
+        monkeypatch.setattr(f"{module}.open", only_read, raising=False)
     assert cached_images(images, 64, tmp_path / "cache") is not load_image
     assert cached_images(images, 32, tmp_path / "cache") is load_image
     assert "Permission denied" in capsys.readouterr().err

@@ -2,22 +2,20 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import write_classes
-from test_command_line import ROOT, train_ucm
+from test_command_line import run, train_ucm
 
 SMALL = ["--model", "MobileNet-V2", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
 
 
 def same(one, other) -> int:
-    """Assert that two values, tensors and containers of them included, are equal bit by bit. Returns the tensors' bytes."""
+    """Assert that two values, and all tensors in them, are equal bit by bit. Returns the tensors' bytes."""
     assert type(one) is type(other)
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype and torch.equal(one.contiguous().view(-1).view(torch.uint8),
@@ -49,9 +47,8 @@ def same_run(one: Path, other: Path) -> int:
 
 def stop_and_resume(stops: list[str], seed: int, work_dir: Path, *options) -> tuple[list[dict], Path]:
     """What became of the processes of a run that was stopped, and its folder."""
-    done = subprocess.run([sys.executable, "tests/stop_and_resume.py", str(seed), ",".join(stops), *SMALL, *map(str, options),
-                           "--work-dir", work_dir, "--resume", "auto"],
-                          cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run("tests/stop_and_resume.py", seed, ",".join(stops), *SMALL, *options, "--work-dir", work_dir,
+               "--resume", "auto")
     processes = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and len(processes) == len(stops) + 1, done.stderr
     assert processes[-1]["exit"] == 0, done.stderr

@@ -85,7 +85,8 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
 
             for name, value in losses.items():
                 sums[name] = sums[name] + value if name in sums else value
-            progress.steps, progress.images, progress.seconds = progress.steps + 1, progress.images + len(images), seconds
+            progress.steps, progress.images = progress.steps + 1, progress.images + len(images)
+            progress.seconds = seconds
             bar.update(len(images))
             if reads:
                 bar.set_postfix({name: f"{value.item() / progress.steps:.3f}" for name, value in sums.items()},

@@ -98,9 +98,10 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
     write_csv(folder / "per_label.csv", [["label", *report["per_label"][names[0]]],
                                          *([name, *row.values()] for name, row in report["per_label"].items())])
     # Nine digits give back the same float32: every figure can be computed again from this file.
-    write_csv(folder / "scores.csv", [["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)],
-                                      *([image, *(f"{score:.9g}" for score in own), *(f"{label:.0f}" for label in truth)]
-                                        for image, own, truth in zip(images, scores, labels))])
+    write_csv(folder / "scores.csv", [
+        ["image", *(f"score {name}" for name in names), *(f"label {name}" for name in names)],
+        *([image, *(f"{score:.9g}" for score in own), *(f"{label:.0f}" for label in truth)]
+          for image, own, truth in zip(images, scores, labels))])
     if "single_label" in report:
         counts = confusions(scores, labels)
         write_confusion(folder / "confusion.csv", counts, names)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
@@ -17,15 +17,17 @@ import torch
 import torchvision
 
 from .errors import InputError
-from .files import write_csv, write_text
+from .files import locked, write_csv, write_text
 
 LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
+
+_PATIENCE = 15  # s
 
 _CONTEXT = ("dataset", "model", "image_size")
 
 # Options that do not change what a run computes, save for rounding.
-HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache", "compile",
-            "deterministic", "resume"}
+HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache",
+            "compile", "deterministic", "resume"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -69,6 +71,23 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
             raise InputError(f"the run folder {folder} cannot be made ({error.strerror}); "
                              "choose another --work-dir") from error
     raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
+
+
+def hold(folder: Path) -> BinaryIO:
+    """Keep other processes from going on with the run in `folder`, as long as the file that is returned is open.
+
+    Raises:
+        InputError: where another one does not let go of it; workers of one that was killed end after some seconds.
+    """
+    lock = open(folder / ".lock", "wb")
+    try:
+        for _ in range(_PATIENCE):
+            if locked(lock):
+                return lock
+            time.sleep(1)
+    except OSError:  # a network drive without locks
+        return lock
+    raise InputError(f"the run in {folder} is being trained by another process; wait for its end, or stop it")
 
 
 def write_args(folder: Path, args: dict[str, Any], device: torch.device, epochs_before: int | None = None) -> None:
