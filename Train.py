@@ -6,7 +6,7 @@
 import argparse
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from utils.interruption import Interrupted, stopping_between_steps
 from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.resume import (PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint,
                           restore)
-from utils.run_log import check_outside, create_run_folder, hold, make_folder, write_args, write_log
+from utils.run_log import check_outside, create_run_folder, held, make_folder, write_args, write_log
 
 
 def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
@@ -217,14 +217,8 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
             raise InputError(f"{sentence(error)}; {go_on}") from error
 
 
-def main(argv: list[str] | None = None) -> Path:
-    """Train; returns the run's folder."""
-    args, last = parse_arguments(argv), {}
-    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
-    if folder:
-        lock, last = hold(folder), read_last(folder)
-        args = parse_arguments(argv, last["args"])
-        check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})
+def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, Any] | None = None) -> Path:
+    """Train, or go on with the run in `folder` from what its last.pth holds. Returns the run's folder."""
     make_deterministic(args.deterministic)
     device = pick_device(args.device)
     seed_everything(args.seed)
@@ -267,7 +261,6 @@ def main(argv: list[str] | None = None) -> Path:
         write_args(folder, vars(args), device, state.epoch)
     else:
         folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
-        lock = hold(folder)
         write_args(folder, vars(args), device)
         data.write_lists(folder)
     checkpoints = make_folder(args.save_path or folder)
@@ -285,7 +278,7 @@ def main(argv: list[str] | None = None) -> Path:
             save("best.pth", state.result())
 
     selects = "accuracy" if data.single_label else "OF1"
-    with going_on_later(folder, save, args, train_set, state):
+    with nullcontext() if last else held(folder), going_on_later(folder, save, args, train_set, state):
         keep()
         while state.epoch < args.max_epoch:
             title = f"epoch {state.epoch + 1}/{args.max_epoch}"
@@ -301,11 +294,25 @@ def main(argv: list[str] | None = None) -> Path:
                                 **{f"val_{name}": value for name, value in val.items()}}, val[selects])
             keep()
             print(title, summary(lr, trained, val), "best" if state.is_best else "")
+    return folder
+
+
+def main(argv: list[str] | None = None) -> Path:
+    """Train; returns the run's folder."""
+    args = parse_arguments(argv)
+    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
+    if folder is None:
+        folder = train(args)
+    else:
+        with held(folder):
+            last = read_last(folder)
+            args = parse_arguments(argv, last["args"])
+            check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})
+            train(args, folder, last)
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
-    lock.close()
     print(f"run folder: {folder}")
     if not args.not_save:
-        print(f"test it:    python Test.py --weights_path {checkpoints / 'best.pth'}")
+        print(f"test it:    python Test.py --weights_path {Path(args.save_path or folder) / 'best.pth'}")
     return folder
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from utils.acceleration import cores
 from utils.errors import InputError, warn
-from utils.files import locked, whole_file
+from utils.files import lock, whole_file
 
 from .transforms import FORMATS, load_image, resize
 
@@ -108,12 +108,12 @@ def _only_one(folder: Path) -> Iterator[None]:
                          "with --cache DIR") from error
     with ExitStack() as files:
         try:
-            lock = files.enter_context(open(folder / "lock", "wb"))
-            if not locked(lock):
-                print(f"waiting for another run that writes an image cache beside {lock.name}")
-                while not locked(lock):
+            file = files.enter_context(open(folder / "lock", "wb"))
+            if not lock(file):
+                print(f"waiting for another run that writes an image cache beside {file.name}")
+                while not lock(file):
                     time.sleep(0.5)
-        except OSError:  # a folder to read only, which may hold the cache; a network drive without locks
+        except OSError:  # a folder to read only, which may hold the cache
             pass
         yield
 

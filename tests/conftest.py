@@ -38,7 +38,8 @@ def record(request):
     def write(**figures) -> None:
         if request.node.get_closest_marker("long"):
             about = {"command": f"python -m pytest -m long -k {request.node.originalname}",
-                     "date": time.strftime("%Y-%m-%d"), **environment(torch.device("cpu")), "seconds": round(time.perf_counter() - start), **figures}
+                     "date": time.strftime("%Y-%m-%d"), **environment(torch.device("cpu")),
+                     "seconds": round(time.perf_counter() - start), **figures}
             LONG_RESULTS.mkdir(parents=True, exist_ok=True)
             file = LONG_RESULTS / f"{request.node.originalname.removeprefix('test_')}.json"
             file.write_text(json.dumps(about, indent=2) + "\n")

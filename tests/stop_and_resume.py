@@ -23,7 +23,7 @@ from utils.errors import exit_cleanly  # noqa: E402
 
 # What a process is doing, by a function that is running; the first that fits.
 DOING = {"save_checkpoint": "checkpoint", "write_log": "log", "predict": "evaluation", "train_one_epoch": "training"}
-LONGEST_DELAY = {"checkpoint": 0.15, "log": 0.005, "evaluation": 0.05, "training": 0.4, "anything": 1.5}  # s
+LONGEST_DELAY = {"checkpoint": 0.05, "log": 0.005, "evaluation": 0.01, "training": 0.3, "anything": 1.5}  # s
 
 
 def doing(thread: int) -> str:

@@ -1,14 +1,20 @@
 """A run that is stopped, however, and gone on with is bit by bit the run that was not."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import write_classes
-from test_command_line import run, train_ucm
+import Train
+from dataset import ImageDataset
+from test_command_line import ROOT, fails, run
 
 SMALL = ["--model", "MobileNet-V2", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
@@ -61,11 +67,251 @@ def stop_and_resume(stops: list[str], seed: int, work_dir: Path, *options) -> tu
     return processes, begun[0]
 
 
-def test_a_run_that_is_killed_again_and_again(ucm, tmp_path):
+@pytest.fixture
+def options(ucm) -> list[str]:
+    return [*SMALL, "--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(ucm.parent / "runs"),
+            "--max_epoch", "2"]
+
+
+def train(*argv) -> Path:
+    return Train.main(list(map(str, argv)))
+
+
+def rewritten(file: Path, **changes) -> None:
+    torch.save({**torch.load(file, weights_only=True), **changes}, file)
+
+
+# Stopped at any moment
+
+def test_a_run_that_is_stopped_again_and_again(ucm, tmp_path):
     options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 6]
     _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)
     processes, stopped = stop_and_resume(
         ["KILL:training", "TERM:training", "KILL:checkpoint", "INT:evaluation", "KILL:evaluation", "KILL:anything"], 1,
         tmp_path / "stopped", *options)
-    assert {"training", "evaluation", "checkpoint"} <= {process["doing"] for process in processes}
+    assert sum(process["exit"] == -signal.SIGKILL for process in processes) >= 3
     assert same_run(whole, stopped) > 2_000_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("UCM_Multilabel", 2), ("AID", 0), ("AID", 2)])
+def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
+    """Of several labels per image, and of one, with random crops."""
+    options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 12]
+    _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)  # without workers
+    stops = [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 6
+    stops += ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"] * 2
+    processes, stopped = stop_and_resume(stops, 7, tmp_path / "stopped", *options, "--num_workers", workers)
+    kills = [process["doing"] for process in processes if process["exit"] == -signal.SIGKILL]
+    assert len(kills) >= 20
+    record(f"{dataset}_{workers}_workers", kills={what: kills.count(what) for what in sorted(set(kills))},
+           stopped_by_SIGINT_or_SIGTERM=sum(process["exit"] > 128 for process in processes),
+           bytes_equal=same_run(whole, stopped))
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes(options, number, code):
+    """As a terminal sends it, to the workers too; then the command that it says."""
+    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", "8", "--num_workers", "2"], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "epoch 2/8" in line:
+            break
+    os.killpg(process.pid, number)
+    os.killpg(process.pid, number)  # as programs do that pass on a signal
+    said += process.stdout.read()
+    assert process.wait() == code and "stopping after this step" in said and "Traceback" not in said, said
+    command = said.rsplit("go on with: python ", 1)[1].split()
+    if number == signal.SIGTERM:
+        whole = train(*options, "--max_epoch", 8)
+        done = run(*command)
+        assert done.returncode == 0 and " after " in done.stdout, done.stderr
+        same_run(whole, Path(command[-1]))
+
+
+def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
+    from utils.errors import exit_cleanly
+
+    def interrupt(index):
+        os.kill(os.getpid(), signal.SIGINT)
+        if index > 1:
+            time.sleep(0.6)
+
+    get = ImageDataset.__getitem__
+    monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: interrupt(item[0]) or get(self, item))
+    with pytest.raises(SystemExit) as stop:
+        exit_cleanly(lambda: train(*options))
+    assert stop.value.code == 130 and "--resume" not in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# What may change, and what not
+
+def test_a_longer_run(options):
+    whole = train(*options, "--max_epoch", 4)
+    folder = train(*options, "--max_epoch", 1)
+    first = (folder / "log.csv").read_text()
+    assert train("--resume", folder, "--max_epoch", 3, "--num_workers", 1, "--device", "auto", "--val_batch_size", 1
+                 ) == folder
+    log = (folder / "log.csv").read_text()
+    assert log.startswith(first) and len(log.splitlines()) == 4 and first != (whole / "log.csv").read_text()[:len(first)]
+    about = json.loads((folder / "args.json").read_text())
+    assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
+    assert [again["after_epoch"] for again in about["resumed"]] == [1] and "pytest" in about["command"]
+    before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    assert train("--resume", folder) == folder  # nothing is left to do
+    assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
+
+
+@pytest.mark.parametrize("argv, difference", [
+    (["--model", "Resnet-18"], "--model MobileNet-V2, not Resnet-18"), (["--loss", "bce"], "--loss r4c, not bce"),
+    (["--lr", "0.5", "--seed", "1"], "--lr 0.001, not 0.5, --seed 3050, not 1"), (["--dataset", "AID"], "--dataset"),
+    (["--train_batch_size", "8"], "--train_batch_size 4, not 8"), (["--amp"], "--amp False, not True"),
+    (["--save_path", "elsewhere"], "--save_path None, not"), (["--label_num", "5"], "the data has 4 labels")])
+def test_other_options_are_refused(options, capsys, argv, difference):
+    folder = train(*options, "--max_epoch", 1)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"}
+    assert difference in fails(capsys, train, "--resume", folder, *argv)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"} == before
+
+
+def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, capsys):
+    folder = train(*options, "--max_epoch", 1)
+    moved = ucm.rename(tmp_path / "elsewhere")
+    assert "there is no folder" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+    go_on = ["--resume", folder, "--data_root", moved, "--max_epoch", 2]
+    table = moved / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    good = table.read_text()
+    table.write_text(good.replace("water", "lake"))
+    assert "started with other labels: airplane, bare-soil, grass, water, and" in fails(capsys, train, *go_on)
+    trained_on = (folder / "train.txt").read_text().split("\n")[3].split("/")[-1].split(".")[0]
+    row = next(line for line in good.split("\n") if line.startswith(trained_on))
+    table.write_text(good.replace(row, row[:-1] + str(1 - int(row[-1]))))
+    error = fails(capsys, train, *go_on)
+    assert "other labels of 1 image" in error and trained_on in error or "another split" in error
+    table.write_text(good)
+    image = next(moved.rglob(f"{trained_on}.tif"))
+    content = image.read_bytes()
+    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    error = fails(capsys, train, *go_on)
+    assert "another split" in error and "1 image" in error and str(image) in error
+    image.write_bytes(content)
+    assert train(*go_on) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
+
+
+def test_auto(options, capsys):
+    auto = [*options, "--resume", "auto"]
+    first = train(*auto, "--max_epoch", 1)  # there is none to go on with
+    other = train(*auto, "--lr", "2e-3")
+    assert first != other
+    assert train(*auto) == first and len((first / "log.csv").read_text().splitlines()) == 3
+    assert train("--resume", "auto", "--work-dir", first.parent) == first  # the newest of all
+    empty = first.parent / "empty"
+    empty.mkdir()
+    (empty / "args.json").write_text("{")
+    shutil.copytree(first, first.parent / "not saved", ignore=shutil.ignore_patterns("*.pth"))
+    assert train(*auto, "--lr", "2e-3") == other
+
+
+@pytest.mark.parametrize("damage, sentence", [
+    (lambda folder: (folder / "last.pth").unlink(), "there is no"), (lambda folder: shutil.rmtree(folder), "no folder of"),
+    (lambda folder: (folder / "args.json").write_text("[]"), "args.json cannot be read"),
+    (lambda folder: (folder / "last.pth").write_bytes(b"0" * 99), "last.pth is not a readable"),
+    (lambda folder: shutil.copy(folder / "best.pth", folder / "last.pth"), "is no last.pth of this version"),
+    (lambda folder: rewritten(folder / "last.pth", order=[]), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", state_dict={}), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", progress={"other": 1}), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", python=3), "last.pth does not fit")])
+def test_what_cannot_be_gone_on_with(options, capsys, damage, sentence):
+    folder = train(*options, "--max_epoch", 1)
+    damage(folder)
+    assert sentence in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+
+
+def test_files_lost_between_two_writes_are_made_again(options):
+    folder = train(*options)
+    log, best = (folder / "log.csv").read_bytes(), torch.load(folder / "best.pth", weights_only=True)
+    assert best["epoch"] == 2
+    for lost in (b"", log[:-9], log + log.splitlines(True)[-1]):
+        (folder / "log.csv").write_bytes(lost)
+        (folder / "best.pth").unlink()
+        train("--resume", folder)
+        assert (folder / "log.csv").read_bytes() == log
+        same(torch.load(folder / "best.pth", weights_only=True)["state_dict"], best["state_dict"])
+
+
+def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
+    folder = train(*options, "--max_epoch", 1)
+    monkeypatch.setattr("utils.run_log._PATIENCE", 1)
+    with open(folder / ".lock", "wb") as lock:
+        import fcntl
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "trained by another process" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+    train("--resume", folder, "--max_epoch", 2)
+
+
+# A full disk
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["last.pth", "best.pth", "log.csv"])
+def test_a_full_disk(options, capsys, monkeypatch, name):
+    """The kernel's own ENOSPC, in the second epoch: then there is room again."""
+    whole = train(*options)
+    finish = Train.TrainingState.finish_epoch
+
+    def finish_and_fill(state, *row):
+        finish(state, *row)
+        if state.epoch == 2:
+            os.symlink("/dev/full", next(path for path in whole.parent.iterdir() if path != whole) / f"{name}.partial")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Train.TrainingState, "finish_epoch", finish_and_fill)
+        error = fails(capsys, train, *options)
+    folder = next(path for path in whole.parent.iterdir() if path != whole)
+    assert str(folder / name) in error and "No space left on device" in error
+    assert f"go on with: python Train.py --resume {folder}" in error
+    assert not list(folder.glob("*.partial"))
+    done = torch.load(folder / "last.pth", weights_only=True)["epoch"]
+    assert done == (1 if name == "last.pth" else 2) and torch.load(folder / "best.pth", weights_only=True)["epoch"] == 1
+    assert len((folder / "log.csv").read_text().splitlines()) == (3 if name == "best.pth" else 2)
+    train("--resume", folder)
+    same_run(whole, folder)
+
+
+# The same log every time
+
+@pytest.mark.parametrize("dataset", ["UCM_Multilabel", "AID"])
+def test_the_same_log_with_any_number_of_workers(ucm, scenes, options, dataset):
+    logs = [(train(*options, "--dataset", dataset, "--not-save", "--num_workers", workers) / "log.csv").read_bytes()
+            for workers in (0, 0, 1, 3)]
+    assert logs[0] == logs[1] == logs[2] == logs[3] and b"images_per_second" not in logs[0]
+
+
+# Losses that are no numbers
+
+def test_the_step_that_is_not_finite_is_named(options, monkeypatch, capsys):
+    loaded, get, build = [], ImageDataset.__getitem__, Train.build_loss_from
+
+    def loss_that_fails(args):
+        loss = build(args)
+        loss.register_forward_hook(lambda module, inputs, output: (
+            output[0] * (float("inf") if len(loaded) > 22 + 8 else 1), output[1]))
+        return loss
+
+    def get_and_note(self, item):
+        loaded.extend([self.images[item[0]]] if isinstance(item, tuple) else [])
+        return get(self, item)
+
+    monkeypatch.setattr(Train, "build_loss_from", loss_that_fails)
+    monkeypatch.setattr(ImageDataset, "__getitem__", get_and_note)
+    error = fails(capsys, train, *options)
+    assert "error: epoch 2, step 3: loss inf, feature " in error and ", gradient norm " in error, error
+    assert f"images of this step: {', '.join(map(str, loaded[22 + 8:22 + 12]))}\n" in error
+    folder, = Path(options[options.index("--work-dir") + 1]).iterdir()
+    assert torch.load(folder / "last.pth", weights_only=True)["epoch"] == 1
+    assert torch.load(folder / "nonfinite.pth", weights_only=True)["state_dict"]
+    assert len((folder / "log.csv").read_text().splitlines()) == 2
+    again = fails(capsys, train, "--resume", folder)  # nothing but the progress bar's position differs
+    assert "epoch 2, step 1" in again  # the hook counts on

@@ -34,18 +34,23 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def locked(file: BinaryIO) -> bool:
-    """Whether this process could lock the file. The system takes a lock from a process that ends, however it ends.
-
-    Raises:
-        OSError: on a network drive without locks.
-    """
+def lock(file: BinaryIO) -> bool:
+    """Lock a file, against all other processes that do; whether no other one had. The system takes a lock from a process
+    that ends, however it ends. Where it has none, as on some network drives, nothing is locked."""
     try:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        pass
     return True
+
+
+def unlock(file: BinaryIO) -> None:
+    """Unlock a file, for processes too that were forked from this one, which closing does not."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -57,6 +57,14 @@ def stop_if_asked() -> None:
 
 
 def leave_signals_to_the_main_process(worker: int) -> None:
-    """For a loader's workers: a terminal sends Ctrl-C to all processes, and the main one finishes its step."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """For a loader's workers: a terminal or a scheduler may signal all processes, and the main one finishes its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+
+
+def _end_when_the_main_process_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

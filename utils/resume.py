@@ -102,6 +102,7 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any]) -> 
         options, defaults: of the command line, and of an empty one.
     """
     if resume != "auto":
+        last_checkpoint(Path(resume))
         return Path(resume)
     free = HARMLESS - {"data_root"} | {"max_epoch"}
     any_run = not _differences(options, defaults, free)

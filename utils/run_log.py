@@ -6,9 +6,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import PIL
@@ -17,7 +18,7 @@ import torch
 import torchvision
 
 from .errors import InputError
-from .files import locked, write_csv, write_text
+from .files import lock, unlock, write_csv, write_text
 
 LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
 
@@ -73,21 +74,24 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
     raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
 
 
-def hold(folder: Path) -> BinaryIO:
-    """Keep other processes from going on with the run in `folder`, as long as the file that is returned is open.
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from going on with the run in `folder`.
 
     Raises:
         InputError: where another one does not let go of it; workers of one that was killed end after some seconds.
     """
-    lock = open(folder / ".lock", "wb")
-    try:
+    with open(folder / ".lock", "wb") as file:
         for _ in range(_PATIENCE):
-            if locked(lock):
-                return lock
+            if lock(file):
+                break
             time.sleep(1)
-    except OSError:  # a network drive without locks
-        return lock
-    raise InputError(f"the run in {folder} is being trained by another process; wait for its end, or stop it")
+        else:
+            raise InputError(f"the run in {folder} is being trained by another process; wait for its end, or stop it")
+        try:
+            yield
+        finally:
+            unlock(file)
 
 
 def write_args(folder: Path, args: dict[str, Any], device: torch.device, epochs_before: int | None = None) -> None:
