@@ -14,6 +14,7 @@ import argparse
 import csv
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from utils.compare import columns_of, figures_of  # noqa: E402
 
 
 def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path) -> Path:
-    """The run's folder, relative to the repository; trains unless one with all epochs is there."""
+    """The run's folder, relative to the repository; trains unless one with all epochs is there, and goes on with one
+    that was interrupted."""
     work_dir = runs / f"{loss}_{lr}_seed{seed}"
     for log in (ROOT / work_dir).glob("*/log.csv"):
         if len(log.read_text().splitlines()) == options.max_epoch + 1:
@@ -33,10 +35,10 @@ def train(options: argparse.Namespace, loss: str, lr: str, seed: int, runs: Path
     pretrained = ["--pretrained_path", options.pretrained_path] if options.pretrained_path else []
     command = ["Train.py", "--dataset", options.dataset, "--data_root", options.data_root, "--model", options.model,
                *pretrained, "--image_size", str(options.image_size), "--max_epoch", str(options.max_epoch),
-               "--loss", loss, "--lr", lr, "--seed", str(seed), "--work-dir", str(work_dir)]
+               "--loss", loss, "--lr", lr, "--seed", str(seed), "--work-dir", str(work_dir), "--resume", "auto"]
     print("python", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-    return max((ROOT / work_dir).iterdir()).relative_to(ROOT)
+    return max((ROOT / work_dir).glob("*/log.csv"), key=os.path.getmtime).parent.relative_to(ROOT)
 
 
 def collect(run: Path, results: Path) -> None:

@@ -112,8 +112,9 @@ def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes(options, number, code):
     """As a terminal sends it, to the workers too; then the command that it says."""
-    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", "8", "--num_workers", "2"], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", "8", "--num_workers", "2"],
+                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
     said = ""
     for line in process.stdout:
         said += line
@@ -139,12 +140,12 @@ def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
         if index > 1:
             time.sleep(0.6)
 
-    get = ImageDataset.__getitem__
+    get, handler = ImageDataset.__getitem__, signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: interrupt(item[0]) or get(self, item))
     with pytest.raises(SystemExit) as stop:
         exit_cleanly(lambda: train(*options))
     assert stop.value.code == 130 and "--resume" not in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 # What may change, and what not
@@ -156,7 +157,8 @@ def test_a_longer_run(options):
     assert train("--resume", folder, "--max_epoch", 3, "--num_workers", 1, "--device", "auto", "--val_batch_size", 1
                  ) == folder
     log = (folder / "log.csv").read_text()
-    assert log.startswith(first) and len(log.splitlines()) == 4 and first != (whole / "log.csv").read_text()[:len(first)]
+    assert log.startswith(first) and len(log.splitlines()) == 4
+    assert not (whole / "log.csv").read_text().startswith(first)  # whose learning rate falls later
     about = json.loads((folder / "args.json").read_text())
     assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
     assert [again["after_epoch"] for again in about["resumed"]] == [1] and "pytest" in about["command"]
@@ -216,7 +218,8 @@ def test_auto(options, capsys):
 
 
 @pytest.mark.parametrize("damage, sentence", [
-    (lambda folder: (folder / "last.pth").unlink(), "there is no"), (lambda folder: shutil.rmtree(folder), "no folder of"),
+    (lambda folder: (folder / "last.pth").unlink(), "there is no"),
+    (lambda folder: shutil.rmtree(folder), "no folder of"),
     (lambda folder: (folder / "args.json").write_text("[]"), "args.json cannot be read"),
     (lambda folder: (folder / "last.pth").write_bytes(b"0" * 99), "last.pth is not a readable"),
     (lambda folder: shutil.copy(folder / "best.pth", folder / "last.pth"), "is no last.pth of this version"),

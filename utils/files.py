@@ -35,8 +35,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def lock(file: BinaryIO) -> bool:
-    """Lock a file, against all other processes that do; whether no other one had. The system takes a lock from a process
-    that ends, however it ends. Where it has none, as on some network drives, nothing is locked."""
+    """Lock a file against other processes that do so; whether none had. The system takes a lock from a process that
+    ends, however it ends. Where there are none, as on some network drives, nothing is locked."""
     try:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -57,7 +57,7 @@ def stop_if_asked() -> None:
 
 
 def leave_signals_to_the_main_process(worker: int) -> None:
-    """For a loader's workers: a terminal or a scheduler may signal all processes, and the main one finishes its step."""
+    """For a loader's workers: who signals all processes, as a terminal does, lets the main one finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
