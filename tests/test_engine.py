@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from loss import R4CLoss
-from utils.engine import learning_rate, predict, train_one_epoch
+from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
 
 
@@ -74,3 +74,56 @@ def test_scores_that_are_not_numbers_stop(loader):
     nn.init.constant_(model.fc.bias, float("nan"))
     with pytest.raises(InputError, match="diverged"):
         predict(model, loader, normalize, torch.device("cpu"), "test")
+
+
+class FiniteLoss(nn.Module):
+    """Of a finite value, but with a gradient that is not."""
+
+    def forward(self, features, logits, labels):
+        total = (logits - logits.detach()).abs().sum().sqrt()  # 0, with an infinite slope
+        return total, {"own": total.detach()}
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(loader):
+    model = Pixels()
+    optimizer = torch.optim.Adam(model.parameters())
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(NonFinite, match="step 1: loss 0, own 0, gradient norm nan") as error:
+        train_one_epoch(model, loader, FiniteLoss(), optimizer, normalize, torch.device("cpu"), "epoch")
+    assert error.value.step == 1
+    assert all(torch.equal(now, then) for now, then in zip(model.parameters(), before))
+
+
+@pytest.mark.parametrize("row", [0, 2, 3])
+def test_losses_that_are_read_late_name_the_first_step(row):
+    """On CUDA, where they are read once in a while."""
+    unread = [{"loss": torch.tensor(1.0 + step), "gradient norm": torch.tensor(2.0)} for step in range(4)]
+    _check_finite(unread, 40)
+    _check_finite([], 40)
+    for late in range(row, 4):
+        unread[late]["loss"] = torch.tensor(float("nan"))
+    with pytest.raises(NonFinite, match=f"step {37 + row}: loss nan, gradient norm 2"):
+        _check_finite(unread, 40)
+
+
+def test_an_epoch_goes_on_where_it_was(loader):
+    """Its means and its number of images are those of the whole."""
+    def epoch(batches, progress):
+        model, loss = Pixels(), R4CLoss()
+        torch.manual_seed(4)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        model.dropout.p = 0.0
+        rest = type("Rest", (), {"dataset": loader.dataset, "__iter__": lambda self: iter(batches)})()
+        return train_one_epoch(model, rest, loss, torch.optim.SGD(model.parameters(), lr=0.0), normalize,
+                               torch.device("cpu"), "epoch", progress=progress)
+
+    batches, progress = list(loader), Progress()
+    whole = epoch(batches, None)
+    epoch(batches[:2], progress)
+    assert (progress.steps, progress.images) == (2, 8) and progress.seconds > 0
+    parts = epoch(batches[2:], progress)
+    assert (progress.steps, progress.images) == (3, 10)
+    assert {name: parts[name] for name in ("loss", "feature", "label", "sample")} == {
+        name: whole[name] for name in ("loss", "feature", "label", "sample")}
+    assert epoch([], progress)["loss"] == whole["loss"]  # stopped in the validation
