@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -199,7 +200,8 @@ def read_last(folder: Path) -> dict[str, Any]:
 def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argparse.Namespace,
                    train_set: ImageDataset, state: TrainingState) -> Iterator[None]:
     """Whatever stops the training within, what was done is saved, and it is said how to go on."""
-    go_on = "nothing was saved (--not-save)" if args.not_save else f"go on with: python Train.py --resume {folder}"
+    command = f"python Train.py --resume {shlex.quote(str(folder))}"
+    go_on = "nothing was saved (--not-save)" if args.not_save else f"go on with: {command}"
     with stopping_between_steps():
         try:
             yield
@@ -214,7 +216,7 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
                              "--lr, or look at the images of this step: "
                              f"{', '.join(str(train_set.images[index]) for index in names)}") from error
         except (InputError, OSError) as error:
-            raise InputError(f"{sentence(error)}; {go_on}") from error
+            raise InputError(f"{sentence(error)}; when that is mended, {go_on}") from error
 
 
 def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, Any] | None = None) -> Path:
@@ -256,8 +258,9 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
 
     if last:
         restore(state, last, folder)
-        print(f"going on with {folder} after {state.epoch} of {args.max_epoch} epochs"
-              + f" and {state.progress.steps} steps" * bool(state.progress.steps))
+        steps = f" and {state.progress.steps} steps" * bool(state.progress.steps)
+        print(f"going on with {folder} after {state.epoch} of {args.max_epoch} epochs{steps}"
+              + "; a larger --max_epoch would train on" * (state.epoch >= args.max_epoch))
         write_args(folder, vars(args), device, state.epoch)
     else:
         folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")

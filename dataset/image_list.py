@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from utils.errors import InputError, some, warn
+from utils.files import write_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
@@ -139,7 +140,7 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
     """
     classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
     lines = [f"{name_below(root, image)} {name}\n" for image, name in zip(images, classes)]
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def fingerprint(image: Path) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import time
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def record(request):
                      "date": time.strftime("%Y-%m-%d"), **environment(torch.device("cpu")),
                      "seconds": round(time.perf_counter() - start), **figures}
             LONG_RESULTS.mkdir(parents=True, exist_ok=True)
-            file = LONG_RESULTS / f"{request.node.originalname.removeprefix('test_')}.json"
+            name = request.node.name.removeprefix("test_").replace("[long]", "")  # and of other parameters, all
+            file = LONG_RESULTS / f"{re.sub('[^A-Za-z0-9]+', '_', name).strip('_')}.json"
             file.write_text(json.dumps(about, indent=2) + "\n")
 
     return write

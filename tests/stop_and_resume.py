@@ -3,8 +3,9 @@
     python tests/stop_and_resume.py SEED STOPS OPTION ...     options of Train.py, with --resume auto
 
 STOPS is a list such as "KILL:training,TERM:evaluation,KILL:checkpoint,KILL:anything": which signal a process sends to
-itself, and in what, after a random delay. After the last one, the run goes on to its end. Prints a line of json per
-process: what it was doing when the signal came ("" where it ended before), and its exit code.
+itself, and in what, the second to fourth time that it does it, after a random delay. After the last one, the
+run goes on to its end. Prints a line of json per process: what it was doing when the signal came ("" where it ended
+before), and its exit code.
 """
 
 import json
@@ -17,6 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # so small a network is not faster with more
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import Train  # noqa: E402
 from utils.errors import exit_cleanly  # noqa: E402
@@ -34,15 +36,19 @@ def doing(thread: int) -> str:
     return next((what for name, what in DOING.items() if name in names), "anything")
 
 
-def stop_later(number: int, when: str, delay: float, main_thread: int, report: int) -> None:
-    while when not in ("anything", doing(main_thread)):
+def stop_later(number: int, when: str, times: int, delay: float, main_thread: int, report: int) -> None:
+    before = ""
+    while times and when != "anything":
+        now = doing(main_thread)
+        times -= before != now == when
+        before = now
         time.sleep(0.0005)
     time.sleep(delay)
     os.write(report, doing(main_thread).encode())
     os.kill(os.getpid(), number)
 
 
-def run(argv: list[str], stop: tuple[int, str, float] | None) -> dict:
+def run(argv: list[str], stop: tuple[int, str, int, float] | None) -> dict:
     """Go on with the run in a process of its own, forked so that it need not import everything again."""
     reading, writing = os.pipe()
     process = os.fork()
@@ -71,8 +77,8 @@ def main(seed: str, stops: str, *argv: str) -> None:
     os.dup2(2, 1)  # what Train.py prints
     for stop in filter(None, stops.split(",")):
         name, when = stop.split(":")
-        delay = draw.uniform(0, LONGEST_DELAY[when])
-        report = run(list(argv), (getattr(signal, f"SIG{name}"), when, delay))
+        moment = draw.randint(2, 4), draw.uniform(0, LONGEST_DELAY[when])
+        report = run(list(argv), (getattr(signal, f"SIG{name}"), when, *moment))
         os.write(RESULTS, (json.dumps({"signal": name, **report}) + "\n").encode())
     os.write(RESULTS, (json.dumps(run(list(argv), None)) + "\n").encode())
 

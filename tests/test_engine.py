@@ -1,5 +1,8 @@
 """The two loops: means of the losses, order of the scores, the schedule."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from loss import R4CLoss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
+from utils.interruption import Interrupted, stopping_between_steps
 
 
 class Pixels(nn.Module):
@@ -127,3 +131,15 @@ def test_an_epoch_goes_on_where_it_was(loader):
     assert {name: parts[name] for name in ("loss", "feature", "label", "sample")} == {
         name: whole[name] for name in ("loss", "feature", "label", "sample")}
     assert epoch([], progress)["loss"] == whole["loss"]  # stopped in the validation
+
+
+def test_a_signal_stops_after_a_batch(loader):
+    seen, model = [], Pixels()
+    model.register_forward_hook(lambda *_: seen.append(os.kill(os.getpid(), signal.SIGTERM)))
+    for step in (lambda: predict(model, loader, normalize, torch.device("cpu"), "test"),
+                 lambda: train_one_epoch(model, loader, R4CLoss(), torch.optim.SGD(model.parameters()), normalize,
+                                         torch.device("cpu"), "epoch")):
+        seen.clear()
+        with stopping_between_steps(), pytest.raises(Interrupted) as stop:
+            step()
+        assert stop.value.number == signal.SIGTERM and len(seen) == 1

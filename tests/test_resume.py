@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,8 +15,11 @@ import pytest
 import torch
 
 import Train
-from dataset import ImageDataset
+from dataset import ImageDataset, ShuffledImages
 from test_command_line import ROOT, fails, run
+from utils.errors import InputError, exit_cleanly
+from utils.resume import TrainingState
+from utils.run_log import held
 
 SMALL = ["--model", "MobileNet-V2", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
@@ -69,7 +74,7 @@ def stop_and_resume(stops: list[str], seed: int, work_dir: Path, *options) -> tu
 
 @pytest.fixture
 def options(ucm) -> list[str]:
-    return [*SMALL, "--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(ucm.parent / "runs"),
+    return [*SMALL, "--dataset", "UCM_Multilabel", "--data_root", str(ucm), "--work-dir", str(ucm.parent / "my runs"),
             "--max_epoch", "2"]
 
 
@@ -84,29 +89,35 @@ def rewritten(file: Path, **changes) -> None:
 # Stopped at any moment
 
 def test_a_run_that_is_stopped_again_and_again(ucm, tmp_path):
-    options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 6]
+    options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 12]
     _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)
     processes, stopped = stop_and_resume(
         ["KILL:training", "TERM:training", "KILL:checkpoint", "INT:evaluation", "KILL:evaluation", "KILL:anything"], 1,
         tmp_path / "stopped", *options)
     assert sum(process["exit"] == -signal.SIGKILL for process in processes) >= 3
     assert same_run(whole, stopped) > 2_000_000
+    assert max(epochs_before(stopped)) >= 2 and len(epochs_before(stopped)) >= 5
+
+
+def epochs_before(folder: Path) -> list[int]:
+    """After how many epochs a run was gone on with."""
+    return [again["after_epoch"] for again in json.loads((folder / "args.json").read_text())["resumed"]]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("UCM_Multilabel", 2), ("AID", 0), ("AID", 2)])
 def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
     """Of several labels per image, and of one, with random crops."""
-    options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 12]
+    options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 40]
     _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)  # without workers
-    stops = [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 6
-    stops += ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"] * 2
+    stops = [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 5
+    stops += ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"]
     processes, stopped = stop_and_resume(stops, 7, tmp_path / "stopped", *options, "--num_workers", workers)
     kills = [process["doing"] for process in processes if process["exit"] == -signal.SIGKILL]
     assert len(kills) >= 20
-    record(f"{dataset}_{workers}_workers", kills={what: kills.count(what) for what in sorted(set(kills))},
+    record(kills={what: kills.count(what) for what in sorted(set(kills))},
            stopped_by_SIGINT_or_SIGTERM=sum(process["exit"] > 128 for process in processes),
-           bytes_equal=same_run(whole, stopped))
+           gone_on_after_epochs=epochs_before(stopped), bytes_equal=same_run(whole, stopped))
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -124,17 +135,16 @@ def test_a_signal_to_all_processes(options, number, code):
     os.killpg(process.pid, number)  # as programs do that pass on a signal
     said += process.stdout.read()
     assert process.wait() == code and "stopping after this step" in said and "Traceback" not in said, said
-    command = said.rsplit("go on with: python ", 1)[1].split()
+    command = shlex.split(said.rsplit("go on with: python ", 1)[1])
     if number == signal.SIGTERM:
         whole = train(*options, "--max_epoch", 8)
         done = run(*command)
-        assert done.returncode == 0 and " after " in done.stdout, done.stderr
+        assert done.returncode == 0, done.stderr
+        assert re.search(" after [1-9] of 8 epochs and [1-6] steps", done.stdout), done.stdout
         same_run(whole, Path(command[-1]))
 
 
 def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
-    from utils.errors import exit_cleanly
-
     def interrupt(index):
         os.kill(os.getpid(), signal.SIGINT)
         if index > 1:
@@ -150,7 +160,7 @@ def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
 
 # What may change, and what not
 
-def test_a_longer_run(options):
+def test_a_longer_run(options, capsys):
     whole = train(*options, "--max_epoch", 4)
     folder = train(*options, "--max_epoch", 1)
     first = (folder / "log.csv").read_text()
@@ -161,9 +171,11 @@ def test_a_longer_run(options):
     assert not (whole / "log.csv").read_text().startswith(first)  # whose learning rate falls later
     about = json.loads((folder / "args.json").read_text())
     assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
-    assert [again["after_epoch"] for again in about["resumed"]] == [1] and "pytest" in about["command"]
+    assert epochs_before(folder) == [1] and "pytest" in about["command"]
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    assert train("--resume", folder) == folder  # nothing is left to do
+    capsys.readouterr()
+    assert train("--resume", folder, "--max_epoch", 2) == folder  # nothing is left to do
+    assert "after 3 of 2 epochs; a larger --max_epoch would train on" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
 
 
@@ -245,6 +257,31 @@ def test_files_lost_between_two_writes_are_made_again(options):
         same(torch.load(folder / "best.pth", weights_only=True)["state_dict"], best["state_dict"])
 
 
+def test_the_best_network_is_that_of_a_finished_epoch():
+    model = torch.nn.Linear(1, 1)
+    state = TrainingState(model, torch.optim.Adam(model.parameters()), ShuffledImages(range(3), 0), torch.Generator())
+    assert not state.is_best
+    for score, is_best in ((0.5, True), (0.4, False), (0.5, True)):
+        state.finish_epoch({}, score)
+        assert state.is_best == is_best
+    state.progress.steps = 1
+    assert not state.is_best
+
+
+def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.run_log._PATIENCE", 1)
+    with held(tmp_path):
+        worker = os.fork()
+        if not worker:
+            time.sleep(20)
+            os._exit(0)
+        with pytest.raises(InputError, match="another process"), held(tmp_path):
+            pass
+    with held(tmp_path):
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+
+
 def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
     folder = train(*options, "--max_epoch", 1)
     monkeypatch.setattr("utils.run_log._PATIENCE", 1)
@@ -274,7 +311,7 @@ def test_a_full_disk(options, capsys, monkeypatch, name):
         error = fails(capsys, train, *options)
     folder = next(path for path in whole.parent.iterdir() if path != whole)
     assert str(folder / name) in error and "No space left on device" in error
-    assert f"go on with: python Train.py --resume {folder}" in error
+    assert f"; when that is mended, go on with: python Train.py --resume {shlex.quote(str(folder))}\n" in error
     assert not list(folder.glob("*.partial"))
     done = torch.load(folder / "last.pth", weights_only=True)["epoch"]
     assert done == (1 if name == "last.pth" else 2) and torch.load(folder / "best.pth", weights_only=True)["epoch"] == 1
@@ -290,6 +327,13 @@ def test_the_same_log_with_any_number_of_workers(ucm, scenes, options, dataset):
     logs = [(train(*options, "--dataset", dataset, "--not-save", "--num_workers", workers) / "log.csv").read_bytes()
             for workers in (0, 0, 1, 3)]
     assert logs[0] == logs[1] == logs[2] == logs[3] and b"images_per_second" not in logs[0]
+
+
+def test_deterministic_algorithms(options):
+    train(*options, "--max_epoch", 1)
+    assert torch.are_deterministic_algorithms_enabled()
+    train(*[option for option in options if option != "--deterministic"], "--max_epoch", 1)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 # Losses that are no numbers

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from conftest import random_labels, write_image, write_table
-from dataset import cached_images, load_data, load_image
+from dataset import cached_images, images_at, load_data, load_image, read_image_list, read_label_table
 from test_command_line import evaluate, fails, train, train_ucm
 from utils.errors import InputError
 from utils.files import write_csv
@@ -97,7 +97,7 @@ def test_lists_do_not_lead_out_of_their_folder(tmp_path, line):
     (root / "l.txt").write_text(f"images/b.png\n{line}\n")
     with pytest.raises(InputError, match="l.txt, line 2: .* leaves the folder"):
         load_data("Custom", root, {"test": root / "l.txt"})
-    (root / "l.txt").write_text(f"images/b.png\n{tmp_path / 'secret.png'}\n")  # openly
+    (root / "l.txt").write_text(f"images/b.png\n{root / '..' / 'secret.png'}\n")  # openly
     assert len(load_data("Custom", root, {"test": root / "l.txt"}).splits["test"].images) == 2
 
 
@@ -153,6 +153,32 @@ def test_file_names_that_lists_and_terminals_would_not_survive(tmp_path, name):
     with pytest.raises(InputError, match=r"the file name '.*' has a line break or another control character") as error:
         load_data("Custom", tmp_path)
     assert str(error.value).isascii() and "\n" not in str(error.value)
+
+
+    with pytest.raises(InputError, match="the file name"):
+        images_at([tmp_path / name])
+
+
+@pytest.mark.parametrize("table, sentence", [
+    ('image,"a\nb"\nx,1\n', "line 2: the cell 'a.nb' has a line break"),
+    ("image,a\nx\x1b,1\n", "line 2: the cell"), ("image,labels\nx,a\x00b\n", "line 2: the cell"),
+    ("image,a\nx,1\n,0\n", "line 3 .*: the first cell names no image")])
+def test_tables_with_names_that_are_none(tmp_path, table, sentence):
+    (tmp_path / "t.csv").write_text(table)
+    with pytest.raises(InputError, match=sentence):
+        read_label_table(tmp_path / "t.csv")
+
+
+def test_a_list_with_a_class_that_is_no_name(tmp_path):
+    write_image(tmp_path / "a.png", 1)
+    (tmp_path / "l.txt").write_text("a.png se\x1ba\n")
+    with pytest.raises(InputError, match="line 1: the name 'se.x1ba' has a line break or another control"):
+        read_image_list(tmp_path / "l.txt", [tmp_path])
+
+
+def test_a_table_with_tabs_below_an_empty_line(tmp_path):
+    (tmp_path / "t.tsv").write_text("\nimage\ta\tb\nx\t0\t1\n")
+    assert read_label_table(tmp_path / "t.tsv").names == ["a", "b"]
 
 
 def test_two_images_of_one_name_are_no_coin_toss(ucm, capsys):
