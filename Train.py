@@ -6,6 +6,7 @@
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,8 +22,8 @@ from utils.acceleration import CompiledForFullBatches, make_deterministic, preci
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
                              pick_device, pick_num_workers)
 from utils.checkpoint import save_checkpoint, seed_everything
-from utils.engine import NonFinite, learning_rate, predict, train_one_epoch
-from utils.errors import InputError, exit_cleanly, sentence, some
+from utils.engine import Diverged, NonFinite, learning_rate, predict, train_one_epoch
+from utils.errors import InputError, exit_cleanly, sentence, some, warn
 from utils.figures.curves import draw_curves
 from utils.figures.style import save_figure
 from utils.interruption import Interrupted, stopping_between_steps
@@ -125,6 +126,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     add_machine_options(run)
     args = parser.parse_args(argv, argparse.Namespace(**started or {}))
     args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
+    args.save_path = args.save_path and os.path.abspath(args.save_path)
     return args
 
 
@@ -174,9 +176,8 @@ def image_reader(args: argparse.Namespace, data: Data) -> Callable:
 
 
 def absolute_paths(args: argparse.Namespace) -> dict[str, str]:
-    """Where the data and checkpoints lie, for a checkpoint that is used from another working directory."""
-    options = (*PATHS, "save_path")
-    return {option: os.path.abspath(getattr(args, option)) for option in options if getattr(args, option)}
+    """Where the data lie, for a checkpoint that is used from another working directory."""
+    return {option: os.path.abspath(getattr(args, option)) for option in PATHS if getattr(args, option)}
 
 
 def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
@@ -190,33 +191,48 @@ def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
 def read_last(folder: Path) -> dict[str, Any]:
     """What the last.pth of the run in `folder` holds."""
     file = last_checkpoint(folder)
-    last = read_weight_file(file)
-    if not {"args", "progress", "labels"} <= last.keys():
+    try:
+        last = read_weight_file(file)
+    except InputError as error:
+        raise InputError(f"{error}; or start again without --resume") from error
+    if not {"args", "progress", "labels", "run"} <= last.keys() or not isinstance(last["args"], dict):
         raise InputError(f"{file} is no last.pth of this version of Train.py, and cannot be gone on with")
+    if last["run"] != folder.resolve().name and file.parent.resolve() != folder.resolve():
+        raise InputError(f"{file} is of the run {last['run']}, which had the same --save_path, and not of {folder}")
     return last
 
 
 @contextmanager
 def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argparse.Namespace,
                    train_set: ImageDataset, state: TrainingState) -> Iterator[None]:
-    """Whatever stops the training within, what was done is saved, and it is said how to go on."""
-    command = f"python Train.py --resume {shlex.quote(str(folder))}"
-    go_on = "nothing was saved (--not-save)" if args.not_save else f"go on with: {command}"
+    """Answer what stops the training within: save what a signal leaves undone, and say how to go on."""
+    def go_on() -> str:
+        if not Path(args.save_path or folder, "last.pth").exists():
+            return "nothing was saved" + " (--not-save)" * args.not_save
+        return f"go on with: python Train.py --resume {shlex.quote(str(folder))}"
+
     with stopping_between_steps():
         try:
             yield
         except Interrupted as stop:
             save("last.pth", state.state_dict())
-            raise Interrupted(stop.number, go_on) from None
+            raise Interrupted(stop.number, go_on()) from None
         except NonFinite as error:
             save("nonfinite.pth", state.result())
             first = (error.step - 1) * args.train_batch_size
             names = state.sampler.order[first:first + args.train_batch_size]
-            raise InputError(f"epoch {state.epoch + 1}, {error}: the training diverged; start again with a smaller "
-                             "--lr, or look at the images of this step: "
+            raise InputError(f"epoch {state.epoch + 1}, {error}: the training of {folder} diverged; start again with a "
+                             "smaller --lr, or look at the images of this step: "
                              f"{', '.join(str(train_set.images[index]) for index in names)}") from error
+        except Diverged:
+            raise
         except (InputError, OSError) as error:
-            raise InputError(f"{sentence(error)}; when that is mended, {go_on}") from error
+            raise InputError(f"{sentence(error)}; when that is mended, {go_on()}") from error
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "DataLoader worker" not in str(error):
+                raise
+            raise InputError(f"out of memory, it seems ({str(error).splitlines()[0]}): take a smaller --image_size or "
+                             f"--train_batch_size, or fewer --num_workers; with the latter, {go_on()}") from error
 
 
 def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, Any] | None = None) -> Path:
@@ -258,9 +274,11 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
 
     if last:
         restore(state, last, folder)
+        if state.epoch > args.max_epoch:
+            raise InputError(f"--max_epoch {args.max_epoch}, but {folder} has {state.epoch} finished epochs")
         steps = f" and {state.progress.steps} steps" * bool(state.progress.steps)
         print(f"going on with {folder} after {state.epoch} of {args.max_epoch} epochs{steps}"
-              + "; a larger --max_epoch would train on" * (state.epoch >= args.max_epoch))
+              + "; a larger --max_epoch would train on" * (state.epoch == args.max_epoch))
         write_args(folder, vars(args), device, state.epoch)
     else:
         folder = create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
@@ -270,7 +288,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
 
     def save(name: str, content: dict[str, Any]) -> None:
         if not args.not_save:
-            save_checkpoint(checkpoints / name, {**about, **content})
+            save_checkpoint(checkpoints / name, {**about, "run": folder.resolve().name, **content})
 
     def keep() -> None:
         """Write what the state says; last.pth first, for the others can be made again from it."""
@@ -280,6 +298,8 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
         if state.is_best:
             save("best.pth", state.result())
 
+    if state.best_epoch and not (state.is_best or (checkpoints / "best.pth").exists()):
+        warn(f"{checkpoints / 'best.pth'}, of epoch {state.best_epoch}, is lost: there is none before a better epoch")
     selects = "accuracy" if data.single_label else "OF1"
     with nullcontext() if last else held(folder), going_on_later(folder, save, args, train_set, state):
         keep()
@@ -303,7 +323,9 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
 def main(argv: list[str] | None = None) -> Path:
     """Train; returns the run's folder."""
     args = parse_arguments(argv)
-    folder = find_run(args.resume, vars(args), vars(parse_arguments([]))) if args.resume else None
+    folder = None
+    if args.resume is not None:
+        folder = find_run(args.resume, vars(args), sys.argv[1:] if argv is None else argv)
     if folder is None:
         folder = train(args)
     else:
@@ -315,7 +337,8 @@ def main(argv: list[str] | None = None) -> Path:
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:
-        print(f"test it:    python Test.py --weights_path {Path(args.save_path or folder) / 'best.pth'}")
+        best = shlex.quote(str(Path(args.save_path or folder, "best.pth")))
+        print(f"test it:    python Test.py --weights_path {best}")
     return folder
 
 

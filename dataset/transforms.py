@@ -44,7 +44,7 @@ def load_image(path: Path) -> Image.Image:
             return rgb
     except FileNotFoundError as error:
         raise InputError(f"image {path} does not exist") from error
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders fail with whatever comes first
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error

@@ -38,7 +38,7 @@ def same(one, other) -> int:
     if isinstance(one, list):
         assert len(one) == len(other)
         return sum(map(same, one, other))
-    assert one == other
+    assert one == other or one != one and other != other  # NaN
     return 0
 
 
@@ -51,6 +51,7 @@ def same_run(one: Path, other: Path) -> int:
         contents = [torch.load(folder / name, weights_only=True) for folder in (one, other)]
         for content in contents:
             content.pop("args")
+            content.pop("run")
             content.get("progress", {}).pop("seconds", None)
         equal += same(*contents)
     return equal
@@ -65,8 +66,8 @@ def stop_and_resume(stops: list[str], seed: int, work_dir: Path, *options) -> tu
     assert processes[-1]["exit"] == 0, done.stderr
     for process in processes[:-1]:
         number = getattr(signal, f"SIG{process['signal']}")
-        expected = 0 if not process["doing"] else -number if process["signal"] == "KILL" else 128 + number
-        assert process["exit"] == expected, (process, done.stderr)
+        expected = {-number} if process["signal"] == "KILL" else {128 + number, 0}  # or it was ending anyway
+        assert process["exit"] in (expected if process["doing"] else {0}), (process, done.stderr)
     begun = [folder for folder in work_dir.iterdir() if (folder / "last.pth").exists()]
     assert len(begun) == 1  # one that was killed before it began is left alone
     return processes, begun[0]
@@ -95,6 +96,7 @@ def test_a_run_that_is_stopped_again_and_again(ucm, tmp_path):
         ["KILL:training", "TERM:training", "KILL:checkpoint", "INT:evaluation", "KILL:evaluation", "KILL:anything"], 1,
         tmp_path / "stopped", *options)
     assert sum(process["exit"] == -signal.SIGKILL for process in processes) >= 3
+    assert {process["exit"] for process in processes} & {130, 143}
     assert same_run(whole, stopped) > 2_000_000
     assert max(epochs_before(stopped)) >= 2 and len(epochs_before(stopped)) >= 5
 
@@ -105,7 +107,7 @@ def epochs_before(folder: Path) -> list[int]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("UCM_Multilabel", 2), ("AID", 0), ("AID", 2)])
+@pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("AID", 0), ("AID", 2)])
 def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
     """Of several labels per image, and of one, with random crops."""
     options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 40]
@@ -123,13 +125,14 @@ def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes(options, number, code):
     """As a terminal sends it, to the workers too; then the command that it says."""
-    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", "8", "--num_workers", "2"],
+    epochs = "15" if number == signal.SIGTERM else "400"
+    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", epochs, "--num_workers", "2"],
                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=True)
     said = ""
     for line in process.stdout:
         said += line
-        if "epoch 2/8" in line:
+        if f"epoch 2/{epochs}" in line:
             break
     os.killpg(process.pid, number)
     os.killpg(process.pid, number)  # as programs do that pass on a signal
@@ -137,10 +140,10 @@ def test_a_signal_to_all_processes(options, number, code):
     assert process.wait() == code and "stopping after this step" in said and "Traceback" not in said, said
     command = shlex.split(said.rsplit("go on with: python ", 1)[1])
     if number == signal.SIGTERM:
-        whole = train(*options, "--max_epoch", 8)
+        whole = train(*options, "--max_epoch", 15)
         done = run(*command)
         assert done.returncode == 0, done.stderr
-        assert re.search(" after [1-9] of 8 epochs and [1-6] steps", done.stdout), done.stdout
+        assert re.search(" after [1-9] of 15 epochs and [1-6] steps", done.stdout), done.stdout
         same_run(whole, Path(command[-1]))
 
 
@@ -173,9 +176,10 @@ def test_a_longer_run(options, capsys):
     assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
     assert epochs_before(folder) == [1] and "pytest" in about["command"]
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    capsys.readouterr()
-    assert train("--resume", folder, "--max_epoch", 2) == folder  # nothing is left to do
-    assert "after 3 of 2 epochs; a larger --max_epoch would train on" in capsys.readouterr().out
+    assert f"--max_epoch 2, but {folder} has 3 finished epochs" in fails(capsys, train, "--resume", folder,
+                                                                         "--max_epoch", 2)
+    assert train("--resume", folder) == folder
+    assert "after 3 of 3 epochs; a larger --max_epoch would train on" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
 
 
@@ -204,29 +208,52 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
     row = next(line for line in good.split("\n") if line.startswith(trained_on))
     table.write_text(good.replace(row, row[:-1] + str(1 - int(row[-1]))))
     error = fails(capsys, train, *go_on)
-    assert "other labels of 1 image" in error and trained_on in error or "another split" in error
+    assert "other labels of 1 image" in error and trained_on in error or "other images than" in error
     table.write_text(good)
     image = next(moved.rglob(f"{trained_on}.tif"))
     content = image.read_bytes()
     image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     error = fails(capsys, train, *go_on)
-    assert "another split" in error and "1 image" in error and str(image) in error
+    assert "with other images than 1 image" in error and str(image) in error
     image.write_bytes(content)
     assert train(*go_on) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
 
 
 def test_auto(options, capsys):
     auto = [*options, "--resume", "auto"]
-    first = train(*auto, "--max_epoch", 1)  # there is none to go on with
+    first = train(*auto)  # there is none to go on with
     other = train(*auto, "--lr", "2e-3")
     assert first != other
-    assert train(*auto) == first and len((first / "log.csv").read_text().splitlines()) == 3
-    assert train("--resume", "auto", "--work-dir", first.parent) == first  # the newest of all
-    empty = first.parent / "empty"
-    empty.mkdir()
-    (empty / "args.json").write_text("{")
+    log = (first / "log.csv").read_bytes()
+    assert train(*auto) == first and (first / "log.csv").read_bytes() == log
+    longer = train(*auto, "--max_epoch", 3)  # with another course of the learning rate
+    assert longer not in (first, other) and len(list(first.parent.iterdir())) == 3
+    assert train("--resume", "auto", "--work-dir", first.parent) == longer  # the newest of all
+    assert "no folder images_tr" in fails(capsys, train, "--resume", "auto", "--work-dir", first.parent, "--data_root",
+                                          first)  # a run of the defaults, of which there is none yet
+    (first.parent / "empty").mkdir()
+    (first.parent / "empty" / "args.json").write_text("{")
     shutil.copytree(first, first.parent / "not saved", ignore=shutil.ignore_patterns("*.pth"))
+    shutil.copytree(first, first.parent / "odd", ignore=shutil.ignore_patterns("*.pth"))
+    (first.parent / "odd" / "args.json").write_text('{"args": {"save_path": 5}}')
     assert train(*auto, "--lr", "2e-3") == other
+    assert "is no folder of a run" in fails(capsys, train, "--resume", "")
+
+
+def test_deterministic_is_one_of_a_runs_options(options, capsys):
+    folder = train(*[option for option in options if option != "--deterministic"], "--max_epoch", 1)
+    assert "--deterministic False, not True" in fails(capsys, train, "--resume", folder, "--deterministic")
+
+
+def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = train(*options, "--max_epoch", 1, "--save_path", "weights")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert train("--resume", folder, "--max_epoch", 2) == folder
+    assert torch.load(tmp_path / "weights" / "last.pth", weights_only=True)["epoch"] == 2
+    other = train(*options, "--max_epoch", 1, "--save_path", "../weights", "--loss", "bce")
+    assert f"is of the run {other.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
 
 
 @pytest.mark.parametrize("damage, sentence", [
@@ -245,7 +272,7 @@ def test_what_cannot_be_gone_on_with(options, capsys, damage, sentence):
     assert sentence in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
 
 
-def test_files_lost_between_two_writes_are_made_again(options):
+def test_files_lost_between_two_writes_are_made_again(options, capsys):
     folder = train(*options)
     log, best = (folder / "log.csv").read_bytes(), torch.load(folder / "best.pth", weights_only=True)
     assert best["epoch"] == 2
@@ -255,6 +282,32 @@ def test_files_lost_between_two_writes_are_made_again(options):
         train("--resume", folder)
         assert (folder / "log.csv").read_bytes() == log
         same(torch.load(folder / "best.pth", weights_only=True)["state_dict"], best["state_dict"])
+    rewritten(folder / "last.pth", best_epoch=1)
+    (folder / "best.pth").unlink()
+    capsys.readouterr()
+    train("--resume", folder)
+    assert f"{folder / 'best.pth'}, of epoch 1, is lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--num_workers", "1"], ["--num_workers", "0"]])
+def test_out_of_memory(options, capsys, monkeypatch, argv):
+    """A worker that the system kills, or an allocation that fails."""
+    def fail(self, item):
+        if item != 0 and argv[1] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the manual")
+
+    monkeypatch.setattr(ImageDataset, "__getitem__", fail)
+    error = fails(capsys, train, *options, *argv)
+    assert "out of memory, it seems (" in error and "fewer --num_workers; with the latter, go on with: python" in error
+
+
+def test_a_drive_without_locks(options, monkeypatch):
+    def flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("utils.files.fcntl.flock", flock)
+    train(*options, "--max_epoch", 1)
 
 
 def test_the_best_network_is_that_of_a_finished_epoch():

@@ -20,8 +20,13 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """
     try:
         with whole_file(path) as file:
-            torch.save(content, file)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            try:
+                torch.save(content, file)
+            except RuntimeError:  # which is what torch makes of a full disk: let the system say it
+                file.write(bytes(2**20))
+                file.flush()
+                raise
+    except (OSError, RuntimeError) as error:
         kept = "; the earlier one is kept" if path.exists() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} could not be written ({reason}){kept}; make room or choose another "
@@ -33,7 +38,8 @@ def random_states() -> dict[str, Any]:
     version, state, gauss = random.getstate()
     name, keys, *rest = np.random.get_state()
     return {"python": [version, list(state), gauss], "numpy": [name, keys.tolist(), *rest],
-            "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
 
 
 def restore_random_states(states: dict[str, Any]) -> None:

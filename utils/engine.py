@@ -31,7 +31,11 @@ class Progress:
     sums: dict[str, Tensor] = field(default_factory=dict)
 
 
-class NonFinite(InputError):
+class Diverged(InputError):
+    """The training led to no numbers; going on with it would do so again."""
+
+
+class NonFinite(Diverged):
     """A loss or a gradient is NaN or infinite. step: in the epoch, from 1. values: the loss, its parts, and the
     gradient's norm."""
 
@@ -119,7 +123,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
     Args as `train_one_epoch`, and:
         activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
     Raises:
-        InputError: where a score is NaN, as after a training that diverged.
+        Diverged: where a score is NaN.
         Interrupted: after the batch in which a signal came.
     """
     model.eval()
@@ -135,7 +139,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
             stop_if_asked()
     all_scores = torch.cat(scores).cpu().numpy()
     if np.isnan(all_scores).any():
-        raise InputError("the network's scores are NaN: the training diverged; start again with a smaller --lr")
+        raise Diverged("the network's scores are NaN: the training diverged; start again with a smaller --lr")
     return all_scores, torch.cat(labels).numpy()
 
 

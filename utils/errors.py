@@ -35,6 +35,8 @@ def sentence(error: InputError | OSError) -> str:
     """
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, BrokenPipeError):
+        return "what took this program's output has ended"
     if error.filename is None and error.strerror is None:
         raise error
     return f"{error.filename or 'a file could not be written'}: {error.strerror}; make room, or choose another folder"

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,8 +49,9 @@ def lock(file: BinaryIO) -> bool:
 
 def unlock(file: BinaryIO) -> None:
     """Unlock a file, for processes too that were forked from this one, which closing does not."""
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    with suppress(OSError):
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_TIME = 0.5  # s
@@ -65,6 +66,6 @@ def leave_signals_to_the_main_process(worker: int) -> None:
 
 
 def _end_when_the_main_process_says_so() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent_process().pid:
         pass
     os._exit(0)

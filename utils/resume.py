@@ -11,10 +11,14 @@ from torch import nn
 from .checkpoint import random_states, restore_random_states
 from .engine import Progress
 from .errors import InputError, some
-from .run_log import HARMLESS, option_value, read_args
+from .run_log import option_value, read_args
 
 # Where the data lie: on going on, it is their content that must be the same.
 PATHS = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
+# What does not tell one run from another: where and how it is computed.
+_HOW = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
+# With what a run may be gone on with otherwise than it was started.
+_MAY_CHANGE = _HOW | {"max_epoch", "label_num", *PATHS}
 
 
 @dataclass
@@ -92,27 +96,27 @@ def restore(state: TrainingState, last: dict[str, Any], folder: Path) -> None:
                          f"({error}); start again without --resume") from error
 
 
-def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any]) -> Path | None:
+def find_run(resume: str, options: dict[str, Any], argv: list[str]) -> Path | None:
     """The folder of the run that `--resume` means.
 
     Args:
-        resume: a run's folder; or "auto": the newest run in --work-dir that was started with these options, so that the
-            same command can be given again and again, or if no option was given, simply the newest. None is there
-            where there is none.
-        options, defaults: of the command line, and of an empty one.
+        resume: a run's folder; or "auto": the newest run in --work-dir with these options, so that the same command can
+            be given again and again, or where no option was typed, simply the newest. None is returned where there is
+            none.
+        options: of the command line.
+        argv: what was typed.
     """
     if resume != "auto":
         last_checkpoint(Path(resume))
         return Path(resume)
-    free = HARMLESS - {"data_root"} | {"max_epoch"}
-    any_run = not _differences(options, defaults, free)
+    typed = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
     runs = []
     for file in Path(options["work_dir"]).glob("*/args.json"):
         try:
             last, started = last_checkpoint(file.parent), read_args(file.parent)["args"]
         except InputError:  # not begun, or with --not-save
             continue
-        if any_run or not _differences(started, options, free):
+        if typed <= _HOW or not _differences(started, options, _HOW):
             runs.append((last.stat().st_mtime_ns, file.parent))
     return max(runs)[1] if runs else None
 
@@ -123,7 +127,7 @@ def last_checkpoint(folder: Path) -> Path:
     Raises:
         InputError: where it has none.
     """
-    file = Path(read_args(folder)["args"].get("save_path") or folder) / "last.pth"
+    file = Path(str(read_args(folder)["args"].get("save_path") or folder)) / "last.pth"
     if not file.is_file():
         raise InputError(f"{folder} cannot be gone on with: there is no {file}; a run with --not-save has none. Start "
                          "again without --resume")
@@ -132,10 +136,10 @@ def last_checkpoint(folder: Path) -> Path:
 
 def check_same_options(folder: Path, started: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise InputError, with their names, for options that would make another run of it."""
-    free = (HARMLESS | {"max_epoch", "label_num", *PATHS}) - {"save_path", "not_save"}
-    names = _differences(started, given, free)
+    names = _differences(started, given, _MAY_CHANGE)
     if names:
         differ = ", ".join(f"--{name} {started.get(name)}, not {given.get(name)}" for name in names)
+        differ = differ.replace("--not_save", "--not-save")
         raise InputError(f"{folder} was started with {differ}: leave that out, or start a new run without --resume")
 
 
@@ -158,11 +162,14 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
     if before["label_names"] != now["label_names"]:
         raise InputError(f"{folder} was started with other labels: {', '.join(before['label_names'])}, and the data "
                          f"have {', '.join(now['label_names'])}; bring back the data, or start a new run")
-    sizes = [{part: len(labels) for part, labels in own["labels"].items()} for own in (before, now)]
+    sizes = [" and ".join(f"{len(labels)} {part}" for part, labels in own["labels"].items()) for own in (before, now)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"{folder} was started with another split: {sizes[0]} images, and now there are {sizes[1]}; "
+                         "bring back the data, or start a new run")
     changed = [str(image) for image, old, new in zip(images, before["trained_on"], now["trained_on"]) if old != new]
-    if sizes[0] != sizes[1] or changed:
-        raise InputError(f"{folder} was started with another split: {sizes[0]} images, and now there are {sizes[1]}, "
-                         f"{some(changed, 'image')} not the same as before; bring back the data, or start a new run")
+    if changed:
+        raise InputError(f"{folder} was started with other images than {some(changed, 'image')}; bring back the data, "
+                         "or start a new run")
     labels = [torch.cat(list(own["labels"].values())) for own in (before, now)]
     relabelled = [str(images[row]) for row in (labels[0] != labels[1]).any(1).nonzero().flatten().tolist()]
     if relabelled:

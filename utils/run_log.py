@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -97,7 +98,7 @@ def held(folder: Path) -> Iterator[None]:
 def write_args(folder: Path, args: dict[str, Any], device: torch.device, epochs_before: int | None = None) -> None:
     """Write args.json: the options, the command and the environment. A run that goes on after `epochs_before` epochs
     keeps those of its start, save for its length, and lists the new command and environment below "resumed"."""
-    file, now = folder / "args.json", {"command": " ".join(["python", *sys.argv]), **environment(device)}
+    file, now = folder / "args.json", {"command": shlex.join(["python", *sys.argv]), **environment(device)}
     about = {"args": args, **now}
     if epochs_before is not None:
         started = read_args(folder)
@@ -118,7 +119,8 @@ def read_args(folder: Path) -> dict[str, Any]:
         about["args"].keys()
         return about
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder} is no folder of a run: its args.json cannot be read ({error})") from error
+        raise InputError(f"{folder} is no folder of a run, as Train.py makes them in --work-dir: its args.json cannot "
+                         f"be read ({error})") from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:
