@@ -14,7 +14,8 @@ import Test
 import Train
 from conftest import NAMES, random_labels, read_scores, write_image, write_table
 from model import NETWORKS, build_model
-from utils.errors import exit_cleanly
+from utils.checkpoint import save_checkpoint
+from utils.errors import InputError, exit_cleanly
 from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
 
@@ -316,9 +317,6 @@ def test_labels_of_a_table_with_unicode_names(tmp_path):
 
 
 def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
-    from utils.checkpoint import save_checkpoint
-    from utils.errors import InputError
-
     path = tmp_path / "best.pth"
     save_checkpoint(path, {"epoch": 1})
 
@@ -329,4 +327,18 @@ def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(InputError, match="No space left on device.*the earlier one is kept"):
         save_checkpoint(path, {"epoch": 2})
+    assert torch.load(path)["epoch"] == 1 and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_that_does_not_fit_says_why(tmp_path):
+    """In the system's words, not torch's, which tell of a position in a file: here with a limit of a file's size."""
+    resource = pytest.importorskip("resource")
+    path, before = tmp_path / "last.pth", resource.getrlimit(resource.RLIMIT_FSIZE)
+    save_checkpoint(path, {"epoch": 1})
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, before[1]))
+        with pytest.raises(InputError, match=r"last.pth could not be written \(File too large\); the earlier one"):
+            save_checkpoint(path, {"epoch": 2, "state_dict": torch.zeros(10**6)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert torch.load(path)["epoch"] == 1 and list(tmp_path.iterdir()) == [path]
