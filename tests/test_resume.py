@@ -300,6 +300,7 @@ def test_out_of_memory(options, capsys, monkeypatch, argv):
     monkeypatch.setattr(ImageDataset, "__getitem__", fail)
     error = fails(capsys, train, *options, *argv)
     assert "out of memory, it seems (" in error and "fewer --num_workers; with the latter, go on with: python" in error
+    assert "with the latter, nothing was saved (--not-save)\n" in fails(capsys, train, *options, *argv, "--not-save")
 
 
 def test_a_drive_without_locks(options, monkeypatch):
