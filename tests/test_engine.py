@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,8 @@ from loss import R4CLoss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
 from utils.interruption import Interrupted, stopping_between_steps
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Pixels(nn.Module):
@@ -143,3 +149,23 @@ def test_a_signal_stops_after_a_batch(loader):
         with stopping_between_steps(), pytest.raises(Interrupted) as stop:
             step()
         assert stop.value.number == signal.SIGTERM and len(seen) == 1
+
+
+def test_workers_end_with_a_main_process_that_was_killed_while_they_started():
+    """torch's own watch would have a worker wait for ever for batches to load, and hold what it inherited."""
+    script = f"""if True:
+        import multiprocessing, os, signal, sys, time
+        sys.path.insert(0, {str(ROOT)!r})
+        from utils.interruption import leave_signals_to_the_main_process
+        def worker():
+            time.sleep(1)  # until the main process is gone
+            leave_signals_to_the_main_process(0)
+            time.sleep(60)
+        process = multiprocessing.get_context("fork").Process(target=worker)
+        process.start()
+        print(process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # all that print
+    assert done.returncode == -signal.SIGKILL and done.stdout.strip().isdigit()
+    assert time.monotonic() - start < 30

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import get_start_method, parent_process
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_TIME = 0.5  # s
@@ -60,12 +60,16 @@ def stop_if_asked() -> None:
 def leave_signals_to_the_main_process(worker: int) -> None:
     """For a loader's workers: who signals all processes, as a terminal does, lets the main one finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
+    if hasattr(signal, "sigtimedwait"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+        threading.Thread(target=_end_with_the_main_process, daemon=True).start()
 
 
-def _end_when_the_main_process_says_so() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent_process().pid:
-        pass
+def _end_with_the_main_process() -> None:
+    """When it says so, or is gone; torch's own watch misses one that was killed while its workers were starting."""
+    main = parent_process()
+    while main.is_alive() if get_start_method() == "forkserver" else os.getppid() == main.pid:
+        received = signal.sigtimedwait({signal.SIGTERM}, 1)
+        if received and received.si_pid == main.pid:
+            break
     os._exit(0)
