@@ -1,6 +1,7 @@
 """Shared pieces: the shared folder with reference vectors, where there is one, and miniature data sets."""
 
 import csv
+import functools
 import json
 import re
 import time
@@ -31,6 +32,12 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
     return cases
 
 
+@functools.cache
+def _environment() -> dict:
+    """As it was before the first result was written, which git takes for a change."""
+    return environment(torch.device("cpu"))
+
+
 @pytest.fixture
 def record(request):
     """Takes the figures of a test; of one that only `pytest -m long` runs, they are written to LONG_RESULTS."""
@@ -39,7 +46,7 @@ def record(request):
     def write(**figures) -> None:
         if request.node.get_closest_marker("long"):
             about = {"command": f"python -m pytest -m long -k {request.node.originalname}",
-                     "date": time.strftime("%Y-%m-%d"), **environment(torch.device("cpu")),
+                     "date": time.strftime("%Y-%m-%d"), **_environment(),
                      "seconds": round(time.perf_counter() - start), **figures}
             LONG_RESULTS.mkdir(parents=True, exist_ok=True)
             name = request.node.name.removeprefix("test_").replace("[long]", "")  # and of other parameters, all

@@ -112,8 +112,8 @@ def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
     """Of several labels per image, and of one, with random crops."""
     options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 40]
     _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)  # without workers
-    stops = [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 5
-    stops += ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"]
+    stops = ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"]
+    stops += [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 5
     processes, stopped = stop_and_resume(stops, 7, tmp_path / "stopped", *options, "--num_workers", workers)
     kills = [process["doing"] for process in processes if process["exit"] == -signal.SIGKILL]
     assert len(kills) >= 20
