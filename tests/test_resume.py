@@ -110,7 +110,7 @@ def epochs_before(folder: Path) -> list[int]:
 @pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("AID", 0), ("AID", 2)])
 def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
     """Of several labels per image, and of one, with random crops."""
-    options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 40]
+    options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 80]
     _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)  # without workers
     stops = ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"]
     stops += [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 5
