@@ -248,7 +248,7 @@ def test_broken_image_in_training(ucm, capsys, content, workers):
 
 def test_diverged_training_stops(ucm, capsys):
     error = fails(capsys, train_ucm, ucm, "--lr", "1e30")
-    assert "training diverged; start again with a smaller --lr" in error
+    assert "error: epoch 1, step 2: loss nan, feature " in error and "start again with a smaller --lr" in error
 
 
 def test_bad_tables_and_images_stop_training(ucm, capsys):
