@@ -125,7 +125,7 @@ def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes(options, number, code):
     """As a terminal sends it, to the workers too; then the command that it says."""
-    epochs = "15" if number == signal.SIGTERM else "400"
+    epochs = "8" if number == signal.SIGTERM else "400"
     process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", epochs, "--num_workers", "2"],
                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=True)
@@ -140,10 +140,10 @@ def test_a_signal_to_all_processes(options, number, code):
     assert process.wait() == code and "stopping after this step" in said and "Traceback" not in said, said
     command = shlex.split(said.rsplit("go on with: python ", 1)[1])
     if number == signal.SIGTERM:
-        whole = train(*options, "--max_epoch", 15)
+        whole = train(*options, "--max_epoch", 8)
         done = run(*command)
         assert done.returncode == 0, done.stderr
-        assert re.search(" after [1-9] of 15 epochs and [1-6] steps", done.stdout), done.stdout
+        assert re.search(" after [1-9] of 8 epochs and [1-6] steps", done.stdout), done.stdout
         same_run(whole, Path(command[-1]))
 
 
@@ -379,8 +379,8 @@ def test_a_full_disk(options, capsys, monkeypatch, name):
 @pytest.mark.parametrize("dataset", ["UCM_Multilabel", "AID"])
 def test_the_same_log_with_any_number_of_workers(ucm, scenes, options, dataset):
     logs = [(train(*options, "--dataset", dataset, "--not-save", "--num_workers", workers) / "log.csv").read_bytes()
-            for workers in (0, 0, 1, 3)]
-    assert logs[0] == logs[1] == logs[2] == logs[3] and b"images_per_second" not in logs[0]
+            for workers in (0, 0, 2)]
+    assert logs[0] == logs[1] == logs[2] and b"images_per_second" not in logs[0]
 
 
 def test_deterministic_algorithms(options):
