@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from conftest import NAMES, random_labels, write_image, write_table
-from dataset import (IMAGENET_MEAN, IMAGENET_STD, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
-                     eval_transform, load_data, load_image, train_transform)
+from dataset import (IMAGENET_MEAN, IMAGENET_STD, ImageDataset, Normalize, RandomFlipsAndRotation, ShuffledImages,
+                     build_loader, eval_transform, load_data, load_image, train_transform)
 from dataset.augment import flip_and_rotate
 from dataset.image_list import read_image_list, write_image_list
 from dataset.label_table import read_label_table
@@ -368,3 +368,18 @@ def test_order_and_augmentation_depend_on_the_seed_alone(ucm):
     augmented = one_epoch(1, augment=RandomFlipsAndRotation(1))
     assert (augmented == one_epoch(1, 2, RandomFlipsAndRotation(1))).all()
     assert (augmented != one_epoch(1, augment=RandomFlipsAndRotation(2))).any()
+
+
+def test_the_order_and_the_seeds_of_the_images_can_be_taken_up_again():
+    """That of a later pass, and of a pass of which a part is done."""
+    images = ShuffledImages(range(20), 3)
+    list(images)
+    state, second, third = images.get_state(), list(images), list(images)
+    assert sorted(index for index, _ in second) == list(range(20)) and len({seed for _, seed in second}) == 20
+    assert {index for index, _ in second[:5]} != {index for index, _ in third[:5]} and not set(second) & set(third)
+    again = ShuffledImages(range(20), 3)
+    again.set_state(state)
+    again.start = 8
+    assert list(again) == second[8:] and again.order == [index for index, _ in second]
+    again.start = 0
+    assert list(again) == third
