@@ -11,14 +11,12 @@ from torch import nn
 from .checkpoint import random_states, restore_random_states
 from .engine import Progress
 from .errors import InputError, some
-from .run_log import option_value, read_args
+from .run_log import HOW, option_value, read_args
 
 # Where the data lie: on going on, it is their content that must be the same.
 PATHS = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
-# What does not tell one run from another: where and how it is computed.
-_HOW = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
 # With what a run may be gone on with otherwise than it was started.
-_MAY_CHANGE = _HOW | {"max_epoch", "label_num", *PATHS}
+_MAY_CHANGE = HOW | {"max_epoch", "label_num", *PATHS}
 
 
 @dataclass
@@ -116,7 +114,7 @@ def find_run(resume: str, options: dict[str, Any], argv: list[str]) -> Path | No
             last, started = last_checkpoint(file.parent), read_args(file.parent)["args"]
         except InputError:  # not begun, or with --not-save
             continue
-        if typed <= _HOW or not _differences(started, options, _HOW):
+        if typed <= HOW or not _differences(started, options, HOW):
             runs.append((last.stat().st_mtime_ns, file.parent))
     return max(runs)[1] if runs else None
 

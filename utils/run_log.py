@@ -27,9 +27,10 @@ _PATIENCE = 15  # s
 
 _CONTEXT = ("dataset", "model", "image_size")
 
-# Options that do not change what a run computes, save for rounding.
-HARMLESS = {"work_dir", "save_path", "not_save", "device", "num_workers", "val_batch_size", "data_root", "cache",
-            "compile", "deterministic", "resume"}
+# Options that say where and how a run is computed.
+HOW = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
+# Options that do not change what it computes, save for rounding.
+_HARMLESS = HOW | {"save_path", "not_save", "data_root", "deterministic"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -145,7 +146,7 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
     """
     known = [run for run in runs if run]
     titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
-    names = {name for run in known for name in run} - {"loss", *HARMLESS, *_CONTEXT, *ignore}
+    names = {name for run in known for name in run} - {"loss", *_HARMLESS, *_CONTEXT, *ignore}
     paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
     for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
         so_far = list(titles)
@@ -159,7 +160,7 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
 
 def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    matter = (one.keys() | other.keys()) - HARMLESS - {name}
+    matter = (one.keys() | other.keys()) - _HARMLESS - {name}
     return all(option_value(one, key) == option_value(other, key) for key in matter)
 
 
@@ -170,8 +171,8 @@ def option_value(run: dict[str, Any], name: str) -> Any:
 
 
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write log.csv whole: a header, and a row per epoch. Raises OSError where it cannot be written."""
-    write_csv(path, [list(rows[0]) if rows else [],
+    """Write log.csv whole: a header, and a row for each of at least one epoch. Raises OSError as `whole_file`."""
+    write_csv(path, [list(rows[0]),
                      *([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
                        for row in rows)])
 
