@@ -16,7 +16,7 @@ import torch
 
 from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
                      cached_images, dataset_name, eval_transform, fingerprint, load_data, load_image, train_transform)
-from loss import LOSSES, build_loss
+from loss import LOSSES, PARTS, build_loss
 from model import build_model, network_name, read_weight_file
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
@@ -94,6 +94,11 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                         help="the same for virtual labels")
     losses.add_argument("--lambdas", type=number(float, 0), default=1.0, metavar="L",
                         help="weight of L2R-label and L2R-sample against L2R-feature")
+    losses.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART",
+                        help="the parts of r4c that are summed, of feature, label and sample (default: all three)")
+    losses.add_argument("--bound", action="store_true",
+                        help="L2R-label and L2R-sample rank logits by a bound of nDCG, with a slope everywhere: not "
+                             "the method as published, and in our study better at short budgets")
     losses.add_argument("--focal_gamma", type=number(float, 0), default=2.0, metavar="G",
                         help="larger values look away from easy entries")
     losses.add_argument("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
@@ -134,7 +139,7 @@ def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
     """`--loss` with its options, as its class names them."""
     options = {
         "r4c": dict(number_sample=args.number_sample, number_label=args.number_label, range_sample=args.range_sample,
-                    range_label=args.range_label, lambdas=args.lambdas),
+                    range_label=args.range_label, lambdas=args.lambdas, parts=args.parts or PARTS, bound=args.bound),
         "focal": dict(gamma=args.focal_gamma, alpha=args.focal_alpha),
         "asl": dict(gamma_neg=args.asl_gamma_neg, gamma_pos=args.asl_gamma_pos, clip=args.asl_clip),
     }

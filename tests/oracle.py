@@ -18,6 +18,22 @@ def _list_loss(scores, relevances, alpha):
     return None if idcg == 0 else 1 - dcg / idcg
 
 
+def ndcg_bound_loss(scores, relevances):
+    gains = [2**relevance - 1 for relevance in relevances]
+    loss = scores[0] * 0
+    for i, (score, relevance) in enumerate(zip(scores, relevances)):
+        ideal_rank, violations = 1, 0.0
+        for other, of_other in zip(scores, relevances):
+            if of_other > relevance or (of_other == relevance and other > score):
+                ideal_rank += 1
+            elif of_other < relevance:
+                violations = violations + torch.log2(1 + torch.exp(other - score))
+        if gains[i]:
+            excess = torch.log2(torch.as_tensor(ideal_rank + violations + 1)) - math.log2(ideal_rank + 1)
+            loss = loss + gains[i] / sum(gains) * excess
+    return loss
+
+
 def feature_ranking_loss(features, labels, alpha=10.0):
     total = features.sum() * 0
     sets = [{c for c, present in enumerate(row) if present} for row in labels.tolist()]
@@ -35,20 +51,26 @@ def _neutral(number, reach, like):
     return [torch.tensor(0.5 - reach + k * step, dtype=like.dtype) for k in range(number)]
 
 
-def label_ranking_loss(scores, labels, number_label=4, range_label=0.1, alpha=100.0):
+def _score_list_loss(scores, present, number, reach, alpha, bound):
+    neutral = _neutral(number, reach, scores)
+    relevances = [2.0 * y for y in present] + [1.0] * number
+    if bound:
+        return ndcg_bound_loss([*scores, *(torch.log(v / (1 - v)) for v in neutral)], relevances)
+    return _list_loss([*scores, *neutral], relevances, alpha)
+
+
+def label_ranking_loss(scores, labels, number_label=4, range_label=0.1, alpha=100.0, bound=False):
     total = scores.sum() * 0
     for row, present in zip(scores, labels.tolist()):
         positives = sum(present)
         if positives:
-            items = [*row, *_neutral(number_label, range_label, scores)]
-            total = total + _list_loss(items, [2.0 * y for y in present] + [1.0] * number_label, alpha) / positives
+            total = total + _score_list_loss(row, present, number_label, range_label, alpha, bound) / positives
     return total
 
 
-def sample_ranking_loss(scores, labels, number_sample=16, range_sample=0.1, alpha=100.0):
+def sample_ranking_loss(scores, labels, number_sample=16, range_sample=0.1, alpha=100.0, bound=False):
     total = scores.sum() * 0
     for column, present in zip(scores.T, labels.T.tolist()):
-        items = [*column, *_neutral(number_sample, range_sample, scores)]
-        loss = _list_loss(items, [2.0 * y for y in present] + [1.0] * number_sample, alpha)
+        loss = _score_list_loss(column, present, number_sample, range_sample, alpha, bound)
         total = total + (0 if loss is None else loss)
     return total

@@ -16,10 +16,11 @@ from torch.utils._pytree import tree_leaves
 import loss
 from conftest import reference
 from loss import (R4CLoss, approx_ndcg_loss, build_loss, exact_ndcg_loss, feature_ranking_loss, label_ranking_loss,
-                  sample_ranking_loss)
+                  ndcg_bound_loss, sample_ranking_loss)
 
 # The package's functions hide its modules of the same name.
 APPROX_NDCG, FEATURE_RANKING_LOSS = map(importlib.import_module, ("loss.approx_ndcg", "loss.feature_ranking_loss"))
+ALL_LOSSES = [*({"name": name} for name in loss.LOSSES), {"name": "r4c", "bound": True, "range_label": 0.5}]
 RANKING_LOSSES = [feature_ranking_loss, label_ranking_loss, sample_ranking_loss]
 
 
@@ -79,13 +80,56 @@ def test_oracle(function, size, num_labels):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("bound", [False, True])
 @pytest.mark.parametrize("number, reach", [(0, 0.1), (1, 0.1), (3, 0.0), (8, 0.3)])
 @pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
-def test_oracle_neutral_items(function, number, reach):
+def test_oracle_neutral_items(function, number, reach, bound):
     _, logits, labels = batch(6, 5)
-    scores = torch.sigmoid(logits)
-    torch.testing.assert_close(function(scores, labels, number, reach),
-                               getattr(oracle, function.__name__)(scores, labels, number, reach))
+    scores = 9 * logits if bound else torch.sigmoid(logits)
+    torch.testing.assert_close(function(scores, labels, number, reach, bound=bound),
+                               getattr(oracle, function.__name__)(scores, labels, number, reach, bound=bound))
+
+
+@pytest.mark.parametrize("size, num_labels", [(1, 1), (1, 5), (2, 1), (7, 3), (12, 17)])
+@pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
+def test_oracle_of_the_bound(function, size, num_labels):
+    for seed in range(3):
+        _, logits, labels = batch(size, num_labels, seed=seed)
+        ours, theirs = ((9 * logits).requires_grad_() for _ in range(2))
+        value, expected = function(ours, labels, bound=True), getattr(oracle, function.__name__)(
+            theirs, labels, bound=True)
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+        value.backward()
+        expected.backward()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-10)
+
+
+def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
+    generator = torch.Generator().manual_seed(0)
+    scores = 4 * torch.randn(500, 9, generator=generator, dtype=torch.float64)
+    relevance = 2 * torch.rand(500, 9, generator=generator, dtype=torch.float64)
+    relevance[1:50] = relevance[1:50].round()
+    relevance[0] = 0
+    loss = ndcg_bound_loss(scores, relevance)
+    gains, positions = 2**relevance - 1, torch.arange(2, 11)
+    ideal = gains.sort(dim=1, descending=True).values
+    dcg = (1 - exact_ndcg_loss(scores, relevance)) * (ideal / torch.log2(positions)).sum(1)
+    log_ranks = loss + (ideal * torch.log2(positions)).sum(1) / gains.sum(1).clamp(min=1e-300)
+    assert loss[0] == 0 and (loss[1:] > 0).all()
+    assert (dcg[1:] / gains[1:].sum(1) > 1 / log_ranks[1:]).all()
+    assert (ndcg_bound_loss(1e6 * relevance, relevance) < 1e-9).all()  # in the right order, far apart
+
+    label, last = torch.tensor([[1.0, 0, 0]]), torch.tensor([[-3.0, 3, 3.5]], requires_grad=True)
+    flat, rising = (torch.autograd.grad(label_ranking_loss(own, label, bound=bound), last)[0][0, 0]
+                    for own, bound in ((torch.sigmoid(last), False), (last, True)))
+    assert flat == 0 and rising < -0.05
+
+
+@pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
+def test_gradcheck_of_the_bound(function):
+    _, logits, labels = batch(5, 4)
+    labels[1], labels[:, 2] = 0, 0
+    assert torch.autograd.gradcheck(lambda x: function(x, labels, bound=True), logits.requires_grad_())
 
 
 def test_the_benchmarks_compare_the_same_losses(monkeypatch):
@@ -223,10 +267,10 @@ def test_exact_ndcg_is_scikit_learns_and_the_limit():
     (torch.randn(4, 4), torch.randn(4, 1), torch.tensor([[1], [0], [1], [0]])),  # one label only
     (1e4 * torch.randn(4, 4), 1e4 * torch.randn(4, 3), torch.eye(4)[:, :3]),  # saturated
 ])
-@pytest.mark.parametrize("name", loss.LOSSES)
-def test_degenerate_batches_are_finite(name, features, logits, labels):
+@pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
+def test_degenerate_batches_are_finite(options, features, logits, labels):
     features, logits = features.clone().requires_grad_(), logits.clone().requires_grad_()
-    total, parts = build_loss(name)(features, logits, labels)
+    total, parts = build_loss(**options)(features, logits, labels)
     gradients = torch.autograd.grad(total, [features, logits], allow_unused=True)
     for value in (total, *parts.values(), *(g for g in gradients if g is not None)):
         assert value.isfinite().all()
@@ -267,6 +311,23 @@ def test_r4c_loss_puts_the_parts_together():
     torch.testing.assert_close(total, parts["feature"] + 0.7 * (parts["label"] + parts["sample"]))
 
 
+def test_parts_of_r4c():
+    features, logits, labels = batch(6, 4)
+    _, all_parts = R4CLoss()(features, logits, labels)
+    for chosen in (["feature"], ["sample", "label"], ["label"], ["feature", "sample"]):
+        total, parts = R4CLoss(parts=chosen, lambdas=0.5)(features, logits, labels)
+        assert parts == {name: all_parts[name] for name in chosen}
+        torch.testing.assert_close(total, sum((1 if name == "feature" else 0.5) * parts[name] for name in chosen))
+    total, parts = R4CLoss(5, 3, 0.2, 0.3, bound=True)(features, logits, labels)
+    assert parts["feature"] == feature_ranking_loss(features, labels)
+    assert parts["label"] == label_ranking_loss(logits, labels, 3, 0.3, bound=True)
+    assert parts["sample"] == sample_ranking_loss(logits, labels, 5, 0.2, bound=True)
+    torch.testing.assert_close(total, sum(parts.values()))
+    for wrong in ([], ["labels"]):
+        with pytest.raises(ValueError, match="parts are some of feature, label, sample"):
+            R4CLoss(parts=wrong)
+
+
 def test_good_scores_and_features_cost_less():
     labels = torch.eye(3).repeat(4, 1)
     together, apart = 5 * labels, torch.arange(36.0).reshape(12, 3)
@@ -276,13 +337,13 @@ def test_good_scores_and_features_cost_less():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", loss.LOSSES)
-def test_full_precision_under_autocast(name, dtype):
+@pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
+def test_full_precision_under_autocast(options, dtype):
     features, logits, labels = batch(8, 17, dim=64, dtype=torch.float32)
     low_features, low_logits = features.to(dtype), logits.to(dtype)
-    expected, _ = build_loss(name)(low_features.float(), low_logits.float(), labels)
+    expected, _ = build_loss(**options)(low_features.float(), low_logits.float(), labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        total, _ = build_loss(name)(low_features, low_logits, labels)
+        total, _ = build_loss(**options)(low_features, low_logits, labels)
     assert total.dtype == torch.float32 and total == expected
 
 
@@ -300,15 +361,15 @@ def test_common_labels_are_counted_exactly_under_autocast():
     assert loss_under_autocast == feature_ranking_loss(features, labels)
 
 
-@pytest.mark.parametrize("name", loss.LOSSES)
-def test_the_host_never_waits_for_a_value(name):
+@pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
+def test_the_host_never_waits_for_a_value(options):
     """Fake tensors have shapes but no values: reading one, or selecting by a mask, raises."""
     with FakeTensorMode():
         features, logits = torch.randn(8, 16, requires_grad=True), torch.randn(8, 5, requires_grad=True)
         labels = (torch.rand(8, 5) < 0.5).float()
         with pytest.raises(DataDependentOutputException):
             labels.sum().item()
-        total, _ = build_loss(name)(features, logits, labels)
+        total, _ = build_loss(**options)(features, logits, labels)
         total.backward()
         assert logits.grad.shape == logits.shape
 
