@@ -1,0 +1,321 @@
+"""Run the study of PROTOCOL.md, whole or by rows, and write its tables from the result files.
+
+    python benchmark/reproduce.py --list
+    python benchmark/reproduce.py ucm_aitlas_96px_20epochs --jobs 2        a table
+    python benchmark/reproduce.py ucm_aitlas_96px_20epochs/bce             a row of it
+    python benchmark/reproduce.py                                          no training, only the tables
+
+Each run is a Train.py and a Test.py; what is done is skipped, what was interrupted goes on. A row's learning rate is
+the one that the validation set chose in the table that searched for it. Results go to
+benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and scores.npz
+for the bootstrap; <table>.md and .csv are made from these.
+"""
+
+import argparse
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from utils.acceleration import cores  # noqa: E402
+from utils.errors import InputError, exit_cleanly  # noqa: E402
+from utils.files import write_csv, write_text  # noqa: E402
+from utils.metrics import multilabel_metrics  # noqa: E402
+
+RESULTS = ROOT / "benchmark" / "results" / "study"
+SEEDS = (3050, 3051, 3052)
+RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
+FIRST_RATES = RATES[2:6]
+DRAWS = 1000
+
+R4C_BOUND = "r4c_bound_label_sample"
+ROWS = {
+    "bce": "--loss bce",
+    "focal": "--loss focal",
+    "asl": "--loss asl",
+    "r4c": "--loss r4c",
+    R4C_BOUND: "--loss r4c --bound --parts label sample",
+    "r4c_bound": "--loss r4c --bound",
+    "r4c_without_feature": "--loss r4c --parts label sample",
+    "r4c_without_label": "--loss r4c --parts feature sample",
+    "r4c_without_sample": "--loss r4c --parts feature label",
+    "r4c_feature": "--loss r4c --parts feature",
+    "r4c_label": "--loss r4c --parts label",
+    "r4c_sample": "--loss r4c --parts sample",
+    "r4c_no_neutral": "--loss r4c --number_label 0 --number_sample 0",
+    "r4c_range_0.05": "--loss r4c --range_label 0.05 --range_sample 0.05",
+    "r4c_range_0.2": "--loss r4c --range_label 0.2 --range_sample 0.2",
+    "r4c_neutral_x4": "--loss r4c --number_label 16 --number_sample 64",
+}
+HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
+# Whose learning rate a row takes that has no search of its own.
+RATE_OF = {row: "r4c" for row in ROWS if row not in HEADLINE} | {"r4c_bound": R4C_BOUND}
+
+FIGURES = {  # of metrics.json; accuracy is there for one label per image
+    "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
+    "macro F1": ("metrics", "macro_F1"), "macro F1 (5+)": ("without_rare_labels", "macro_F1"),
+    "example F1": ("metrics", "example_F1"), "example F2": ("metrics", "example_F2"),
+    "script's F1": ("reference_script", "F1"), "script's F2": ("reference_script", "F2"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one, or
+    "recipe" for the published rate."""
+
+    data: str
+    budget: str
+    rows: tuple[str, ...] = HEADLINE
+    seeds: tuple[int, ...] = SEEDS
+    rates_of: str = "ucm_aitlas_96px_20epochs"
+
+
+_SMALL = "--model MobileNet-V2 --pretrained_path weights/mobilenet_v2_imagenet.pth --cache runs/image_cache"
+_SHORT = f"{_SMALL} --image_size 96 --max_epoch 20"
+_LISTS = "data/UCM_Multilabel/splits/aitlas_"
+_AITLAS = (f"--dataset UCM_Multilabel --train_dir {_LISTS}train.txt --val_dir {_LISTS}val.txt "
+           f"--test_dir {_LISTS}test.txt")
+TABLES = {
+    "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT),
+    "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT),
+    "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT),
+    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, ("r4c", *RATE_OF), SEEDS[:2]),
+    "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
+    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
+    **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", rates_of="recipe")
+       for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
+       for model in ("Resnet-50", "Swin-T")},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    table: str
+    row: str
+    rate: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}_{self.rate}_seed{self.seed}"
+
+    @property
+    def results(self) -> Path:
+        return RESULTS / self.table / self.name
+
+    @property
+    def is_done(self) -> bool:
+        return (self.results / "metrics.json").exists()
+
+    def execute(self, environment: dict[str, str]) -> None:
+        """Train, test and keep the record; what the programs print goes to a file beside the run."""
+        work_dir = Path("runs", "study", self.table, self.name)
+        (ROOT / work_dir).mkdir(parents=True, exist_ok=True)
+        table = TABLES[self.table]
+        options = f"{table.data} {table.budget} {ROWS[self.row]} --lr {self.rate} --seed {self.seed}".split()
+        with open(ROOT / work_dir / "output.txt", "a", encoding="utf-8") as output:
+            def call(*command: str) -> None:
+                if subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, stdout=output,
+                                  stderr=output).returncode:
+                    raise InputError(f"{self.table}/{self.name} failed: see {ROOT / work_dir / 'output.txt'}")
+
+            call("Train.py", *options, "--work-dir", str(work_dir), "--resume", "auto")
+            best = max((ROOT / work_dir).glob("*/best.pth"), key=os.path.getmtime)
+            call("Test.py", "--weights_path", str(best.relative_to(ROOT)))
+        self.results.mkdir(parents=True, exist_ok=True)
+        test = best.parent / "test_best"
+        if "single_label" not in json.loads((test / "metrics.json").read_text()):
+            numbers = np.genfromtxt(test / "scores.csv", delimiter=",", skip_header=1, dtype=np.float32)[:, 1:]
+            scores, labels = np.hsplit(numbers, 2)
+            np.savez_compressed(self.results / "scores.npz", scores=scores, labels=labels.astype(bool))
+        for file in (best.parent / "args.json", best.parent / "log.csv", test / "per_label.csv", test / "metrics.json"):
+            shutil.copy(file, self.results)
+
+    def report(self) -> dict:
+        return json.loads((self.results / "metrics.json").read_text())
+
+    def validation(self) -> float:
+        """The figure that chose the epoch, at its best."""
+        with open(self.results / "log.csv", encoding="utf-8") as file:
+            log = np.genfromtxt(file, delimiter=",", names=True)
+        return float(np.max(log["val_accuracy" if "val_accuracy" in log.dtype.names else "val_OF1"]))
+
+
+def search(table: str, row: str) -> list[Run]:
+    """The runs that choose a row's rate: those of the first rates, and one more beyond an end that is the best."""
+    low, high = RATES.index(FIRST_RATES[0]), RATES.index(FIRST_RATES[-1])
+    while True:
+        runs = [Run(table, row, rate, SEEDS[0]) for rate in RATES[low:high + 1]]
+        if not all(run.is_done for run in runs):
+            return runs
+        best = RATES.index(max(runs, key=Run.validation).rate)
+        if best == low > 0:
+            low -= 1
+        elif best == high < len(RATES) - 1:
+            high += 1
+        else:
+            return runs
+
+
+def chosen_rate(table: str, row: str) -> str | None:
+    """The rate that validation chose, None while the search goes on; the recipe's for the recipe."""
+    if TABLES[table].rates_of == "recipe":
+        return "1e-5"
+    runs = search(TABLES[table].rates_of, RATE_OF.get(row, row))
+    return max(runs, key=Run.validation).rate if all(run.is_done for run in runs) else None
+
+
+def runs_of(table: str, row: str) -> list[Run]:
+    """All runs of a row that can be named so far."""
+    searched = search(table, row) if TABLES[table].rates_of == table else []
+    rate = chosen_rate(table, row)
+    return list(dict.fromkeys([*searched, *(Run(table, row, rate, seed) for seed in TABLES[table].seeds if rate)]))
+
+
+def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
+    """Run what is not done of these rows, `jobs` at a time, each with its share of the cores or a GPU of its own."""
+    gpus = torch.cuda.device_count()
+    places: queue.Queue[int] = queue.Queue()
+    for place in range(jobs):
+        places.put(place)
+
+    def execute(run: Run) -> None:
+        place = places.get()
+        try:
+            run.execute({**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // jobs)),
+                         **({"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus else {})})
+        finally:
+            places.put(place)
+
+    for table in dict.fromkeys(TABLES[table].rates_of for table, _ in rows if TABLES[table].rates_of in TABLES):
+        needed = {(table, RATE_OF.get(row, row)) for own, row in rows if TABLES[own].rates_of == table}
+        rows = [*rows, *(row for row in sorted(needed) if row not in rows)]
+    with tqdm(desc="runs", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
+        while True:
+            runs = [run for table, row in rows for run in runs_of(table, row)]
+            bar.total, bar.n = len(runs), sum(run.is_done for run in runs)
+            bar.refresh()
+            left = [run for run in runs if not run.is_done]
+            if not left:
+                return
+            for _ in pool.map(execute, left):
+                bar.update()
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    deviation = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.2f}{deviation}"
+
+
+def t_interval(differences: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a mean of paired differences."""
+    half = scipy.stats.t.ppf(0.975, len(differences) - 1) * np.std(differences, ddof=1) / len(differences)**0.5
+    return differences.mean() - half, differences.mean() + half
+
+
+def bootstrap(runs: list[Run], others: list[Run]) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the difference in mAP and micro F1, mean over seeds, over draws of the test images."""
+    pairs = [[np.load(run.results / "scores.npz") for run in pair] for pair in zip(runs, others)]
+    pairs = [[(file["scores"], file["labels"].astype(float)) for file in pair] for pair in pairs]
+    images, random = len(pairs[0][0][0]), np.random.default_rng(0)
+    drawn = []
+    for _ in range(DRAWS):
+        chosen = random.integers(images, size=images)
+        one, other = (np.mean([[figures["mAP"], figures["OF1"]] for figures in (
+            multilabel_metrics(pair[side][0][chosen], pair[side][1][chosen]) for pair in pairs)], axis=0)
+            for side in (0, 1))
+        drawn.append(one - other)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    return {"mAP": (low[0], high[0]), "micro F1": (low[1], high[1])}
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
+
+
+def figures_of(runs: list[Run]) -> dict[str, list[float]]:
+    """The figures of FIGURES that these runs have, a value per run."""
+    reports = [run.report() for run in runs]
+    return {title: [report[part][name] for report in reports] for title, (part, name) in FIGURES.items()
+            if part in reports[0]}
+
+
+def write_tables(table: str) -> None:
+    """Write <table>.md and <table>.csv of the runs that are done."""
+    done = {row: [run for seed in TABLES[table].seeds if rate and (run := Run(table, row, rate, seed)).is_done]
+            for row in TABLES[table].rows for rate in [chosen_rate(table, row)]}
+    done = {row: runs for row, runs in done.items() if runs}
+    if not done:
+        return
+    figures = {row: figures_of(runs) for row, runs in done.items()}
+    columns = list(next(iter(figures.values())))
+    text = "Test figures in percent, mean ± standard deviation over seeds.\n\n" + markdown(
+        ["row", "lr", "seeds", "epochs", *columns],
+        [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
+          *(mean_and_deviation(figures[row][column]) for column in columns)] for row, runs in done.items()])
+    differences = []
+    for ours in (row for row in ("r4c", R4C_BOUND) if row in done and table != "ucm_ablation_96px_20epochs"):
+        for baseline in (row for row in ("bce", "focal", "asl", "r4c") if row in done and row != ours):
+            both = [(a, b) for a in done[ours] for b in done[baseline] if a.seed == b.seed]
+            has_scores = both and all((run.results / "scores.npz").exists() for pair in both for run in pair)
+            drawn = bootstrap(*map(list, zip(*both))) if has_scores else {}
+            for title in [name for name in ("accuracy", "mAP", "micro F1") if name in columns and len(both) > 1]:
+                one, other = (np.array(figures_of(list(side))[title]) for side in zip(*both))
+                of_images = "[{:+.2f}, {:+.2f}]".format(*(100 * np.array(drawn[title]))) if title in drawn else "-"
+                low, high = t_interval(one - other)
+                differences.append([f"{ours} - {baseline}", title, str(len(both)), f"{100 * (one - other).mean():+.2f}",
+                                    f"[{100 * low:+.2f}, {100 * high:+.2f}]", of_images])
+    if differences:
+        text += "\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images " \
+                "(bootstrap).\n\n" + markdown(["difference", "figure", "seeds", "mean", "seeds' interval",
+                                              "images' interval"], differences)
+    if TABLES[table].rates_of == table:
+        tried = {row: [run for run in search(table, row) if run.is_done] for row in TABLES[table].rows}
+        rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
+        text += "\nThe search: the highest validation micro F1 (accuracy), first seed.\n\n" + markdown(
+            ["row", *rates], [[row, *(next((f"{100 * run.validation():.2f}" for run in runs if run.rate == rate), "")
+                                      for rate in rates)] for row, runs in tried.items()])
+    write_text(RESULTS / f"{table}.md", text)
+    write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
+                                         *([row, run.rate, run.seed, run.report()["epoch"],
+                                            *(f"{figures[row][column][place]:.6f}" for column in columns)]
+                                           for row, runs in done.items() for place, run in enumerate(runs))])
+    print(f"{RESULTS / table}.md\n\n{text}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only tables)")
+    parser.add_argument("--list", action="store_true", help="name every row, and how many of its runs are done")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time: as many as there are GPUs, or cores")
+    options = parser.parse_args(argv)
+    every = [(table, row) for table in TABLES for row in TABLES[table].rows]
+    if options.list:
+        for table, row in every:
+            runs = runs_of(table, row)
+            print(f"{table}/{row}: {sum(run.is_done for run in runs)} of {len(runs) or '?'} runs    {ROWS[row]}")
+        return
+    unknown = [name for name in options.names if name not in TABLES and tuple(name.split("/")) not in every]
+    if unknown:
+        raise InputError(f"no row or table is called {', '.join(unknown)}: --list names them")
+    reproduce([(table, row) for table, row in every if {table, f"{table}/{row}"} & {*options.names}], options.jobs)
+    for table in TABLES:
+        write_tables(table)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
