@@ -15,18 +15,19 @@ from .approx_ndcg import check_same_shape
 
 
 def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
-    """The logarithms of the ranks' excess over the ideal ones, mean over the gains of a list.
+    """How many less relevant items rank above an item, bounded from above, mean over the gains of a list.
 
     w_i  = (2^r_i - 1) / sum_j (2^r_j - 1)
-    p_i  = 1 + the number of j with r_j > r_i, or r_j = r_i and s_j > s_i     the rank of i with no lower item above it
-    v_i  = sum over j with r_j < r_i of log2(1 + exp(s_j - s_i))              >= the number of lower items above it
-    loss = sum_i w_i (log2(p_i + v_i + 1) - log2(p_i + 1))
+    v_i  = sum over j with r_j < r_i of log2(1 + exp(s_j - s_i))     >= the number of less relevant items above i
+    loss = sum_i w_i v_i
 
-    p_i + v_i is no less than the true rank, and a harmonic mean is no larger than the arithmetic mean, so
+    With p_i, the rank of i once no less relevant item is above it, rank_i <= p_i + v_i. 1 / log2(1 + x) is convex, so
 
-    DCG / sum_j (2^r_j - 1) >= 1 / (loss + sum_i w_i log2(p_i + 1)),
+    DCG / sum_j (2^r_j - 1) = sum_i w_i / log2(1 + rank_i) >= 1 / log2(1 + sum_i w_i p_i + loss),
 
-    whose last sum does not depend on the order: what makes the loss small makes nDCG large.
+    where sum_i w_i p_i does not depend on the scores: what makes the loss small makes nDCG large. (For two grades of
+    relevance this is the logistic bound of the mean rank of the relevant items, "ARP loss 1" in Wang et al., "The
+    LambdaLoss framework for ranking metric optimization", 2018, without its pairs of equal relevance.)
 
     Args:
         scores: (L, N), a list of N items per row; higher is better. Unbounded, as logits are: the step is one of 1.
@@ -40,8 +41,6 @@ def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
     check_same_shape(scores, relevance, "relevances")
     gains = torch.exp2(relevance) - 1
     weights = gains / gains.sum(1, keepdim=True).clamp(min=torch.finfo(gains.dtype).tiny)
-    above = scores.unsqueeze(1) - scores.unsqueeze(2)  # (L, i, j): s_j - s_i
-    more_relevant = relevance.unsqueeze(1) - relevance.unsqueeze(2)
-    ideal_ranks = 1 + ((more_relevant > 0) | (more_relevant == 0) & (above > 0)).sum(2)
-    violations = (F.softplus(above) * (more_relevant < 0)).sum(2) / math.log(2)
-    return (weights * torch.log2(1 + violations / (ideal_ranks + 1))).sum(1)
+    steps = F.softplus(scores.unsqueeze(1) - scores.unsqueeze(2)) / math.log(2)  # (L, i, j)
+    is_less_relevant = relevance.unsqueeze(1) < relevance.unsqueeze(2)
+    return (weights * (steps * is_less_relevant).sum(2)).sum(1)

@@ -21,16 +21,10 @@ def _list_loss(scores, relevances, alpha):
 def ndcg_bound_loss(scores, relevances):
     gains = [2**relevance - 1 for relevance in relevances]
     loss = scores[0] * 0
-    for i, (score, relevance) in enumerate(zip(scores, relevances)):
-        ideal_rank, violations = 1, 0.0
+    for score, relevance, gain in zip(scores, relevances, gains):
         for other, of_other in zip(scores, relevances):
-            if of_other > relevance or (of_other == relevance and other > score):
-                ideal_rank += 1
-            elif of_other < relevance:
-                violations = violations + torch.log2(1 + torch.exp(other - score))
-        if gains[i]:
-            excess = torch.log2(torch.as_tensor(ideal_rank + violations + 1)) - math.log2(ideal_rank + 1)
-            loss = loss + gains[i] / sum(gains) * excess
+            if of_other < relevance:
+                loss = loss + gain / sum(gains) * torch.log2(1 + torch.exp(other - score))
     return loss
 
 
