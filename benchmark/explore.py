@@ -1,0 +1,252 @@
+"""Why does R4C trail cross-entropy at short budgets, and which change helps? Short trainings, one change at a time.
+
+    python benchmark/explore.py                      all rows and seeds that are not done, then tables and figure
+    python benchmark/explore.py r4c --seeds 3050     one row
+
+The blocks of MobileNet-V2 from --block on are trained on what the earlier ones, kept as they are, give for each image
+of UCM's AiTLAS list in its eight rotations and flips: 2 to 3 seconds an epoch on one core. A run is a file
+results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, and of every epoch, with what the
+gradients do. explore.md and explore.png are made from these files.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmark.reproduce import markdown, mean_and_deviation  # noqa: E402
+from dataset import Normalize, eval_transform, load_data, load_image  # noqa: E402
+from loss import PARTS, R4CLoss, approx_ndcg_loss, build_loss, ndcg_bound_loss  # noqa: E402
+from model import build_model  # noqa: E402
+from utils.engine import learning_rate  # noqa: E402
+from utils.errors import exit_cleanly  # noqa: E402
+from utils.figures.style import WIDTH, line_style, new_figure, save_figure  # noqa: E402
+from utils.files import write_text  # noqa: E402
+from utils.metrics import multilabel_metrics  # noqa: E402
+from utils.run_log import environment, make_folder  # noqa: E402
+
+RESULTS = ROOT / "benchmark" / "results" / "explore"
+SEEDS = (3050, 3051, 3052)
+
+
+def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
+    """ApproxNDCG with a wide step: alpha = 1 on logits."""
+    return approx_ndcg_loss(scores, relevance, 1.0)
+
+
+def violations(scores: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gains, ranks with no less relevant item above, and the bound v of those above: as in `ndcg_bound_loss`."""
+    above = scores.unsqueeze(1) - scores.unsqueeze(2)
+    more = relevance.unsqueeze(1) - relevance.unsqueeze(2)
+    ranks = 1 + ((more > 0) | (more == 0) & (above > 0)).sum(2)
+    return torch.exp2(relevance) - 1, ranks, (F.softplus(above) * (more < 0)).sum(2) / math.log(2)
+
+
+def bounded_ranks(scores: Tensor, relevance: Tensor) -> Tensor:
+    """nDCG's own discount over ranks that are bounded from above."""
+    gains, ranks, v = violations(scores, relevance)
+    discounts = 1 / torch.log2(ranks + 1) - 1 / torch.log2(ranks + v + 1)
+    positions = torch.arange(2, scores.shape[1] + 2)
+    return (gains * discounts).sum(1) / (gains.sort(1, descending=True).values / torch.log2(positions)).sum(1)
+
+
+def bounded_logarithm(scores: Tensor, relevance: Tensor) -> Tensor:
+    """The mean logarithm of these ranks over that of the ideal ones."""
+    gains, ranks, v = violations(scores, relevance)
+    return (gains * torch.log2(1 + v / (ranks + 1))).sum(1) / gains.sum(1)
+
+
+class ScoreLists(nn.Module):
+    """L2R-label and L2R-sample with another loss of a list, on logits."""
+
+    def __init__(self, list_loss: Callable[[Tensor, Tensor], Tensor], label: float = 1.0, sample: float = 1.0):
+        super().__init__()
+        self.list_loss, self.weights = list_loss, (label, sample)
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        def lists(scores: Tensor, present: Tensor, number: int) -> Tensor:
+            neutral = torch.logit(torch.linspace(0.4, 0.6, number)).expand(len(scores), number)
+            relevance = torch.cat([2 * present, torch.ones_like(neutral)], 1)
+            return self.list_loss(torch.cat([scores, neutral], 1), relevance)
+
+        parts = {"label": (lists(logits, labels, 4) / labels.sum(1).clamp(min=1)).sum(),
+                 "sample": lists(logits.T, labels.T, 16).sum()}
+        return sum(weight * part for weight, part in zip(self.weights, parts.values())), parts
+
+
+# Row -> (what it is, its loss, its learning rate: what reproduce.py's search chose, or for its relatives).
+ROWS: dict[str, tuple[str, Callable[[], nn.Module], float]] = {
+    "bce": ("binary cross-entropy", lambda: build_loss("bce"), 5e-4),
+    "r4c": ("R4C as published", R4CLoss, 2e-4),
+    "no_feature": ("without L2R-feature", lambda: R4CLoss(parts=("label", "sample")), 2e-4),
+    "logits": ("and ranks on logits, alpha = 1", lambda: ScoreLists(logit_ndcg), 5e-4),
+    "bounded_ranks": ("and bounded ranks, nDCG's discount", lambda: ScoreLists(bounded_ranks), 5e-4),
+    "bounded_log": ("or their logarithm for the discount", lambda: ScoreLists(bounded_logarithm), 5e-4),
+    "bound": ("or the ranks themselves: `--bound --parts label sample`", lambda: ScoreLists(ndcg_bound_loss), 5e-4),
+    "bound_sample": ("`--bound --parts sample`", lambda: ScoreLists(ndcg_bound_loss, label=0), 5e-4),
+    "bound_label": ("`--bound --parts label`", lambda: ScoreLists(ndcg_bound_loss, sample=0), 5e-4),
+    "bound_feature": ("`--bound`: with L2R-feature", lambda: R4CLoss(bound=True), 5e-4),
+}
+
+
+class LastBlocks(nn.Module):
+    """The trainable end of the network: kept activations -> (features, logits)."""
+
+    def __init__(self, model: nn.Module, block: int):
+        super().__init__()
+        self.blocks, self.classifier = model.features[block:], model.classifier
+
+    def forward(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        return self.classifier(self.blocks(activations).mean((2, 3)))
+
+
+def keep_activations(model: nn.Module, options: argparse.Namespace) -> dict[str, tuple[Tensor, Tensor]]:
+    """Part of the split -> activations (views, N, channels, height, width) before the block, and labels (N, C)."""
+    lists = {part: f"{options.data_root}/UCM_Multilabel/splits/aitlas_{part}.txt" for part in ("train", "val", "test")}
+    data = load_data("UCM_Multilabel", options.data_root, lists)
+    transform, normalize, kept = eval_transform(options.image_size), Normalize(), {}
+    with torch.no_grad():
+        for part, split in data.splits.items():
+            batches = []
+            for place in tqdm(range(0, len(split.images), 64), desc=f"activations, {part}", leave=False):
+                files = split.images[place:place + 64]
+                images = normalize(torch.stack([transform(load_image(file)) for file in files]))
+                turned = [torch.rot90(images, turn, (2, 3)) for turn in range(4 if part == "train" else 1)]
+                views = turned + [view.flip(3) for view in turned if part == "train"]
+                batches.append(torch.stack([model.features[:options.block](view) for view in views]))
+            kept[part] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
+    return kept
+
+
+def what_gradients_do(features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Of a batch: the norm of the gradient of each part of R4C as published, at the features; how many pairs of images
+    a label orders wrongly, and for how many of them the published step (alpha = 100) has more than a hundredth of its
+    greatest slope; and the share of scores in the buffer interval."""
+    norms = {}
+    for part in PARTS:
+        total, _ = R4CLoss(parts=(part,))(features, logits, labels)
+        gradient, = torch.autograd.grad(total, features, retain_graph=True, allow_unused=True)
+        norms[f"norm {part}"] = gradient.norm().item()
+    scores = torch.sigmoid(logits.detach()).T
+    above = scores.unsqueeze(1) - scores.unsqueeze(2)  # (C, i, j): s_j - s_i
+    wrong = (labels.T.unsqueeze(2) > labels.T.unsqueeze(1)) & (above > 0)
+    steps = torch.sigmoid(100 * above)
+    usable = wrong & (4 * steps * (1 - steps) > 0.01)
+    return norms | {"wrong pairs": wrong.sum().item(), "usable pairs": usable.sum().item(),
+                    "in buffer": ((scores - 0.5).abs() <= 0.1).float().mean().item()}
+
+
+def figures(network: nn.Module, activations: Tensor, labels: Tensor) -> dict[str, float]:
+    network.eval()
+    with torch.inference_mode():
+        scores = torch.cat([torch.sigmoid(network(batch)[1]) for batch in activations[0].split(128)])
+    metrics = multilabel_metrics(scores.numpy(), labels.numpy())
+    return {"mAP": metrics["mAP"], "micro F1": metrics["OF1"]}
+
+
+def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: argparse.Namespace) -> dict:
+    """The recipe: Adam, batch 16, its schedule; a view of each image at random. Returns what the result file holds."""
+    torch.manual_seed(seed)
+    network = LastBlocks(build_model("MobileNet-V2", 17, options.pretrained_path), options.block)
+    network = network.to(memory_format=torch.channels_last)
+    title, make_loss, lr = ROWS[row]
+    loss, optimizer = make_loss(), torch.optim.Adam(network.parameters(), lr=lr, fused=True)
+    activations, labels = kept["train"]
+    epochs, start = [], time.perf_counter()
+    for epoch in tqdm(range(1, options.max_epoch + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
+        optimizer.param_groups[0]["lr"] = learning_rate(epoch, options.max_epoch, lr)
+        network.train()
+        measured: list[dict[str, float]] = []
+        for step, batch in enumerate(torch.randperm(len(labels)).split(16)):
+            features, logits = network(activations[torch.randint(8, (len(batch),)), batch])
+            if step % 8 == 0:
+                measured.append(what_gradients_do(features, logits, labels[batch]))
+            total, _ = loss(features, logits, labels[batch])
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        epochs.append({"epoch": epoch, "val": figures(network, *kept["val"]), "test": figures(network, *kept["test"]),
+                       **{name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}})
+    best = max(epochs, key=lambda own: (own["val"]["micro F1"], own["epoch"]))
+    return {"row": row, "what": title, "lr": lr, "seed": seed, "best": best,
+            "seconds": time.perf_counter() - start, "options": vars(options), **environment(torch.device("cpu")),
+            "epochs": epochs}
+
+
+def results() -> dict[str, list[dict]]:
+    """What the files say, by row."""
+    files = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*_seed*.json"))]
+    return {row: [own for own in files if own["row"] == row] for row in ROWS if any(own["row"] == row for own in files)}
+
+
+def table() -> str:
+    """explore.md: means over seeds, and standard deviations."""
+    head = ["row", "what", "lr", "seeds", "val mAP", "val micro F1", "test mAP", "test micro F1", "seconds"]
+    body = [[row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)),
+             *(mean_and_deviation([run["best"][part][name] for run in runs])
+               for part in ("val", "test") for name in ("mAP", "micro F1")),
+             f"{sum(run['seconds'] for run in runs) / len(runs):.0f}"] for row, runs in results().items()]
+    return markdown(head, body)
+
+
+def draw():
+    """What the gradients of the published parts do while R4C, and R4C with the bound, are trained."""
+    figure = new_figure(WIDTH, 2.6)
+    shares, norms, buffer = figure.subplots(1, 3)
+    files = results()
+    for place, row in enumerate(row for row in ("r4c", "bound") if row in files):
+        epochs = files[row][0]["epochs"]
+        numbers = [own["epoch"] for own in epochs]
+        style = line_style(place, marker=False)
+        usable = [100 * own["usable pairs"] / max(own["wrong pairs"], 1) for own in epochs]
+        shares.plot(numbers, usable, label=row, **style)
+        buffer.plot(numbers, [100 * own["in buffer"] for own in epochs], label=row, **style)
+    for place, part in enumerate(PARTS):
+        norms.plot(numbers, [own[f"norm {part}"] for own in files["r4c"][0]["epochs"]], label=part,
+                   **line_style(place + 2, marker=False))
+    norms.set_yscale("log")
+    for axes, title in ((shares, "wrong pairs with a slope (%)"), (norms, "gradient at the features"),
+                        (buffer, "scores in the buffer (%)")):
+        axes.set_title(title, fontsize=8)
+        axes.set_xlabel("epoch", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--data_root", default="data")
+    parser.add_argument("--pretrained_path", default="weights/mobilenet_v2_imagenet.pth")
+    parser.add_argument("--image_size", type=int, default=96)
+    parser.add_argument("--block", type=int, default=14, help="the first that is trained, of 0 to 18")
+    parser.add_argument("--max_epoch", type=int, default=20)
+    options = parser.parse_args(argv)
+    options.seeds = list(options.seeds)
+    if unknown := set(options.rows) - set(ROWS):
+        parser.error(f"no row is called {', '.join(unknown)}")
+    left = [(row, seed, file) for seed in options.seeds for row in options.rows or ROWS
+            if not (file := RESULTS / f"{row}_seed{seed}.json").exists()]
+    if left:
+        kept = keep_activations(build_model("MobileNet-V2", 17, options.pretrained_path).eval(), options)
+    for row, seed, file in tqdm(left, desc="runs", unit="run"):
+        write_text(make_folder(RESULTS) / file.name, json.dumps(train(row, seed, kept, options), indent=1) + "\n")
+    write_text(RESULTS / "explore.md", table())
+    save_figure(draw(), RESULTS / "explore")
+    print(table())
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
