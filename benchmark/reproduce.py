@@ -7,11 +7,12 @@
 
 Each run is a Train.py and a Test.py; what is done is skipped, what was interrupted goes on. A row's learning rate is
 the one that the validation set chose in the table that searched for it. Results go to
-benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and scores.npz
-for the bootstrap; <table>.md and .csv are made from these.
+benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
+bootstrap.npz, figures of draws of the test images; <table>.md and .csv are made from these.
 """
 
 import argparse
+import csv
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 import torch
+from sklearn.metrics import average_precision_score, f1_score
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +34,6 @@ sys.path.insert(0, str(ROOT))
 from utils.acceleration import cores  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
 from utils.files import write_csv, write_text  # noqa: E402
-from utils.metrics import multilabel_metrics  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "study"
 SEEDS = (3050, 3051, 3052)
@@ -94,7 +95,7 @@ TABLES = {
     "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT),
     "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT),
     "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT),
-    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, ("r4c", *RATE_OF), SEEDS[:2]),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(RATE_OF), SEEDS[:2]),
     "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
     "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", rates_of="recipe")
@@ -139,10 +140,10 @@ class Run:
             call("Test.py", "--weights_path", str(best.relative_to(ROOT)))
         self.results.mkdir(parents=True, exist_ok=True)
         test = best.parent / "test_best"
-        if "single_label" not in json.loads((test / "metrics.json").read_text()):
-            numbers = np.genfromtxt(test / "scores.csv", delimiter=",", skip_header=1, dtype=np.float32)[:, 1:]
-            scores, labels = np.hsplit(numbers, 2)
-            np.savez_compressed(self.results / "scores.npz", scores=scores, labels=labels.astype(bool))
+        with open(test / "scores.csv", encoding="utf-8", newline="") as file:
+            numbers = np.array([row[1:] for row in list(csv.reader(file))[1:]], dtype=np.float32)
+        drawn = draw_figures(*np.hsplit(numbers, 2), "single_label" in json.loads((test / "metrics.json").read_text()))
+        np.savez_compressed(self.results / "bootstrap.npz", **drawn)
         for file in (best.parent / "args.json", best.parent / "log.csv", test / "per_label.csv", test / "metrics.json"):
             shutil.copy(file, self.results)
 
@@ -154,6 +155,22 @@ class Run:
         with open(self.results / "log.csv", encoding="utf-8") as file:
             log = np.genfromtxt(file, delimiter=",", names=True)
         return float(np.max(log["val_accuracy" if "val_accuracy" in log.dtype.names else "val_OF1"]))
+
+
+def draw_figures(scores: np.ndarray, labels: np.ndarray, single_label: bool) -> dict[str, np.ndarray]:
+    """Figures of DRAWS draws of the images with replacement, the same draws for every run on as many images."""
+    random, drawn = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        images = random.integers(len(scores), size=len(scores))
+        s, y = scores[images], labels[images]
+        if single_label:
+            drawn.append([(s.argmax(1) == y.argmax(1)).mean()])
+        else:
+            present = y.any(0)
+            drawn.append([np.mean([average_precision_score(*pair) for pair in zip(y.T[present], s.T[present])]),
+                          f1_score(y.ravel(), s.ravel() > 0.5, zero_division=0)])
+    names = ["accuracy"] if single_label else ["mAP", "micro F1"]
+    return dict(zip(names, np.array(drawn, dtype=np.float32).T))
 
 
 def search(table: str, row: str) -> list[Run]:
@@ -176,15 +193,21 @@ def chosen_rate(table: str, row: str) -> str | None:
     """The rate that validation chose, None while the search goes on; the recipe's for the recipe."""
     if TABLES[table].rates_of == "recipe":
         return "1e-5"
-    runs = search(TABLES[table].rates_of, RATE_OF.get(row, row))
+    runs = searched(table, row)
     return max(runs, key=Run.validation).rate if all(run.is_done for run in runs) else None
 
 
+def searched(table: str, row: str) -> list[Run]:
+    """The runs that choose this row's rate, perhaps of another table or row."""
+    rates_of = TABLES[table].rates_of
+    return search(rates_of, RATE_OF.get(row, row)) if rates_of in TABLES else []
+
+
 def runs_of(table: str, row: str) -> list[Run]:
-    """All runs of a row that can be named so far."""
-    searched = search(table, row) if TABLES[table].rates_of == table else []
+    """All runs that a row needs, as far as they can be named."""
     rate = chosen_rate(table, row)
-    return list(dict.fromkeys([*searched, *(Run(table, row, rate, seed) for seed in TABLES[table].seeds if rate)]))
+    seeds = [Run(table, row, rate, seed) for seed in TABLES[table].seeds if rate]
+    return list(dict.fromkeys([*searched(table, row), *seeds]))
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
@@ -202,12 +225,9 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
         finally:
             places.put(place)
 
-    for table in dict.fromkeys(TABLES[table].rates_of for table, _ in rows if TABLES[table].rates_of in TABLES):
-        needed = {(table, RATE_OF.get(row, row)) for own, row in rows if TABLES[own].rates_of == table}
-        rows = [*rows, *(row for row in sorted(needed) if row not in rows)]
     with tqdm(desc="runs", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
         while True:
-            runs = [run for table, row in rows for run in runs_of(table, row)]
+            runs = list(dict.fromkeys(run for table, row in rows for run in runs_of(table, row)))
             bar.total, bar.n = len(runs), sum(run.is_done for run in runs)
             bar.refresh()
             left = [run for run in runs if not run.is_done]
@@ -228,20 +248,12 @@ def t_interval(differences: np.ndarray) -> tuple[float, float]:
     return differences.mean() - half, differences.mean() + half
 
 
-def bootstrap(runs: list[Run], others: list[Run]) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the difference in mAP and micro F1, mean over seeds, over draws of the test images."""
-    pairs = [[np.load(run.results / "scores.npz") for run in pair] for pair in zip(runs, others)]
-    pairs = [[(file["scores"], file["labels"].astype(float)) for file in pair] for pair in pairs]
-    images, random = len(pairs[0][0][0]), np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        chosen = random.integers(images, size=images)
-        one, other = (np.mean([[figures["mAP"], figures["OF1"]] for figures in (
-            multilabel_metrics(pair[side][0][chosen], pair[side][1][chosen]) for pair in pairs)], axis=0)
-            for side in (0, 1))
-        drawn.append(one - other)
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return {"mAP": (low[0], high[0]), "micro F1": (low[1], high[1])}
+def images_interval(pairs: list[tuple[Run, Run]], figure: str) -> tuple[float, float]:
+    """The 95 % interval of the difference, mean over pairs of runs, over draws of the test images."""
+    drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair)) for pair in pairs],
+                    axis=0)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return low, high
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
@@ -255,47 +267,72 @@ def figures_of(runs: list[Run]) -> dict[str, list[float]]:
             if part in reports[0]}
 
 
+def finished(table: str) -> dict[str, list[Run]]:
+    """Row -> its runs that are done at the chosen rate."""
+    rates = {row: chosen_rate(table, row) for row in TABLES[table].rows}
+    runs = {row: [Run(table, row, rate, seed) for seed in TABLES[table].seeds] for row, rate in rates.items() if rate}
+    return {row: done for row, own in runs.items() if (done := [run for run in own if run.is_done])}
+
+
+def figures_table(done: dict[str, list[Run]]) -> str:
+    columns = list(figures_of(next(iter(done.values()))))
+    return markdown(["row", "lr", "seeds", "epochs", *columns],
+                    [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
+                      *map(mean_and_deviation, figures_of(runs).values())] for row, runs in done.items()])
+
+
+def differences_table(done: dict[str, list[Run]]) -> str:
+    """R4C as published and with the bound against each baseline and each other; nothing for runs of one seed."""
+    body = []
+    for ours, other in [(ours, other) for ours in ("r4c", R4C_BOUND) for other in HEADLINE if other != ours]:
+        pairs = [(a, b) for a in done.get(ours, ()) for b in done.get(other, ()) if a.seed == b.seed]
+        if len(pairs) < 2 or (ours, other) == ("r4c", R4C_BOUND):
+            continue
+        for figure in np.load(pairs[0][0].results / "bootstrap.npz"):
+            difference = np.subtract(*(figures_of(list(runs))[figure] for runs in zip(*pairs)))
+            intervals = (t_interval(difference), images_interval(pairs, figure))
+            body.append([f"{ours} - {other}", figure, str(len(pairs)), f"{100 * difference.mean():+.2f}",
+                         *(f"[{100 * low:+.2f}, {100 * high:+.2f}]" for low, high in intervals)])
+    return body and markdown(["difference", "figure", "seeds", "mean", "interval of the seeds",
+                              "interval of the images"], body) or ""
+
+
+def search_table(table: str) -> str:
+    tried = {row: [run for run in search(table, row) if run.is_done] for row in TABLES[table].rows}
+    rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
+    return markdown(["row", *rates], [
+        [row, *(next((f"{100 * run.validation():.2f}" for run in runs if run.rate == rate), "") for rate in rates)]
+        for row, runs in tried.items()])
+
+
+def tables_text(table: str) -> str:
+    """<table>.md, nothing where no run is done."""
+    done = finished(table)
+    if not done:
+        return ""
+    text = f"Test figures in percent, mean ± standard deviation over seeds.\n\n{figures_table(done)}"
+    if differences := differences_table(done):
+        text += ("\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images "
+                 f"(bootstrap).\n\n{differences}")
+    if TABLES[table].rates_of == table:
+        text += ("\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n"
+                 + search_table(table))
+    return text
+
+
 def write_tables(table: str) -> None:
     """Write <table>.md and <table>.csv of the runs that are done."""
-    done = {row: [run for seed in TABLES[table].seeds if rate and (run := Run(table, row, rate, seed)).is_done]
-            for row in TABLES[table].rows for rate in [chosen_rate(table, row)]}
-    done = {row: runs for row, runs in done.items() if runs}
+    done = finished(table)
     if not done:
         return
+    write_text(RESULTS / f"{table}.md", tables_text(table))
     figures = {row: figures_of(runs) for row, runs in done.items()}
     columns = list(next(iter(figures.values())))
-    text = "Test figures in percent, mean ± standard deviation over seeds.\n\n" + markdown(
-        ["row", "lr", "seeds", "epochs", *columns],
-        [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
-          *(mean_and_deviation(figures[row][column]) for column in columns)] for row, runs in done.items()])
-    differences = []
-    for ours in (row for row in ("r4c", R4C_BOUND) if row in done and table != "ucm_ablation_96px_20epochs"):
-        for baseline in (row for row in ("bce", "focal", "asl", "r4c") if row in done and row != ours):
-            both = [(a, b) for a in done[ours] for b in done[baseline] if a.seed == b.seed]
-            has_scores = both and all((run.results / "scores.npz").exists() for pair in both for run in pair)
-            drawn = bootstrap(*map(list, zip(*both))) if has_scores else {}
-            for title in [name for name in ("accuracy", "mAP", "micro F1") if name in columns and len(both) > 1]:
-                one, other = (np.array(figures_of(list(side))[title]) for side in zip(*both))
-                of_images = "[{:+.2f}, {:+.2f}]".format(*(100 * np.array(drawn[title]))) if title in drawn else "-"
-                low, high = t_interval(one - other)
-                differences.append([f"{ours} - {baseline}", title, str(len(both)), f"{100 * (one - other).mean():+.2f}",
-                                    f"[{100 * low:+.2f}, {100 * high:+.2f}]", of_images])
-    if differences:
-        text += "\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images " \
-                "(bootstrap).\n\n" + markdown(["difference", "figure", "seeds", "mean", "seeds' interval",
-                                              "images' interval"], differences)
-    if TABLES[table].rates_of == table:
-        tried = {row: [run for run in search(table, row) if run.is_done] for row in TABLES[table].rows}
-        rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
-        text += "\nThe search: the highest validation micro F1 (accuracy), first seed.\n\n" + markdown(
-            ["row", *rates], [[row, *(next((f"{100 * run.validation():.2f}" for run in runs if run.rate == rate), "")
-                                      for rate in rates)] for row, runs in tried.items()])
-    write_text(RESULTS / f"{table}.md", text)
     write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
                                          *([row, run.rate, run.seed, run.report()["epoch"],
                                             *(f"{figures[row][column][place]:.6f}" for column in columns)]
                                            for row, runs in done.items() for place, run in enumerate(runs))])
-    print(f"{RESULTS / table}.md\n\n{text}")
+    print(f"{RESULTS / table}.md\n\n{tables_text(table)}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,0 +1,149 @@
+"""The study's script: how it chooses rates, what it skips, and what its tables say."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import average_precision_score, f1_score
+
+import Train
+from benchmark import reproduce
+from benchmark.reproduce import Run, Table
+from utils.errors import InputError
+
+TABLE = "ucm_aitlas_96px_20epochs"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study of two rows on two tables, in an empty folder."""
+    monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(reproduce, "TABLES", {
+        TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "r4c", "r4c_bound_sample"), (1, 2, 3)),
+        "other": Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c_bound"), (1, 2))})
+    monkeypatch.setattr(reproduce, "SEEDS", (1, 2, 3))
+    return tmp_path
+
+
+def finish(run, val=0.5, mAP=0.5, drawn=(0.4, 0.6)):
+    run.results.mkdir(parents=True)
+    figures = {"mAP": mAP, "OF1": mAP / 2, "macro_F1": 0.1, "example_F1": 0.2, "example_F2": 0.3}
+    (run.results / "metrics.json").write_text(json.dumps({
+        "epoch": 2, "metrics": figures, "without_rare_labels": {"macro_F1": 0.4},
+        "reference_script": {"F1": 0.6, "F2": 0.7}}))
+    (run.results / "log.csv").write_text(f"epoch,val_OF1\n1,0.01\n2,{val}\n3,0.02\n")
+    np.savez(run.results / "bootstrap.npz", **{"mAP": np.array(drawn), "micro F1": np.array(drawn) / 2})
+
+
+def test_the_search_goes_beyond_an_end_that_is_the_best(study):
+    assert [run.rate for run in reproduce.search(TABLE, "bce")] == ["1e-4", "2e-4", "5e-4", "1e-3"]
+    assert reproduce.chosen_rate(TABLE, "bce") is None and reproduce.chosen_rate("other", "bce") is None
+    for rate, val in {"1e-4": 0.1, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4}.items():
+        finish(Run(TABLE, "bce", rate, 1), val)
+    assert [run.rate for run in reproduce.search(TABLE, "bce")][-1] == "2e-3"
+    assert reproduce.chosen_rate(TABLE, "bce") is None
+    finish(Run(TABLE, "bce", "2e-3", 1), 0.35)
+    assert reproduce.chosen_rate(TABLE, "bce") == reproduce.chosen_rate("other", "bce") == "1e-3"
+    assert [(run.rate, run.seed) for run in reproduce.runs_of(TABLE, "bce")][5:] == [("1e-3", 2), ("1e-3", 3)]
+    for rate, val in {"1e-4": 0.9, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4}.items():
+        finish(Run(TABLE, "r4c", rate, 1), val)
+    assert [run.rate for run in reproduce.search(TABLE, "r4c")][0] == "5e-5"
+
+
+def test_runs_are_trained_tested_and_kept_once(study, monkeypatch):
+    commands = []
+
+    def stand_in(command, **options):
+        commands.append(command[1:])
+        assert options["cwd"] == study
+        if command[1] == "Train.py":
+            folder = study / command[command.index("--work-dir") + 1] / "run"
+            lr = float(command[command.index("--lr") + 1])
+            (folder / "test_best").mkdir(parents=True)
+            (folder / "best.pth").touch()
+            (folder / "args.json").write_text("{}")
+            (folder / "log.csv").write_text(f"epoch,val_OF1\n1,{0.9 - abs(lr - 2e-4)}\n2,0.1\n")
+        else:
+            test = (study / command[-1]).parent / "test_best"
+            (test / "metrics.json").write_text(json.dumps({
+                "epoch": 1, "without_rare_labels": {"macro_F1": 0.4}, "reference_script": {"F1": 0.6, "F2": 0.7},
+                "metrics": dict.fromkeys(["mAP", "OF1", "macro_F1", "example_F1", "example_F2"], 0.5)}))
+            (test / "per_label.csv").touch()
+            (test / "scores.csv").write_text('image,score a,score b,label a,label b\n"x,y",.9,.2,1,0\nz,.3,.8,1,1\n')
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", stand_in)
+    monkeypatch.setattr(reproduce, "DRAWS", 3)
+    reproduce.main(["other/bce", "--jobs", "2"])
+    trained = [command for command in commands if command[0] == "Train.py"]
+    assert len(trained) == 4 + 2  # the search of the other table, and two seeds at the chosen rate
+    Train.parse_arguments(trained[0][1:])
+    assert {command[command.index("--lr") + 1] for command in trained if "AID_Multilabel" in command} == {"2e-4"}
+    assert all("--resume auto" in " ".join(command) for command in trained)
+    kept = Run("other", "bce", "2e-4", 2).results
+    assert {file.name for file in kept.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
+                                                      "bootstrap.npz"}
+    assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text()
+    commands.clear()
+    reproduce.main(["other"])
+    assert [command[0] for command in commands].count("Train.py") == 4 + 2  # the search of the row whose rate it takes
+    commands.clear()
+    reproduce.main(["other"])
+    assert not commands
+
+
+def test_a_run_that_fails_is_named(study, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 2))
+    with pytest.raises(InputError, match=r"bce_1e-4_seed1 failed: see .*output.txt"):
+        reproduce.main([f"{TABLE}/bce"])
+    with pytest.raises(InputError, match="no row or table is called other/asl: --list names them"):
+        reproduce.main(["other/asl"])
+
+
+def test_tables_are_the_figures_of_the_files(study):
+    values = {"bce": (0.5, 0.6, 0.7), "r4c": (0.55, 0.62, 0.78)}
+    for row, own in values.items():
+        for rate in ("1e-4", "5e-4", "1e-3"):
+            finish(Run(TABLE, row, rate, 1), val=0.3)
+        for seed, value in zip((1, 2, 3), own):
+            finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=np.linspace(0, 1, 41) + value)
+    text = reproduce.tables_text(TABLE)
+    assert "| bce | 2e-4 | 3 | 2, 2, 2 | 60.00 ± 10.00 | 30.00 ± 5.00 | 10.00 ± 0.00 | 40.00 ± 0.00 |" in text
+    low, high = scipy.stats.ttest_rel(values["r4c"], values["bce"]).confidence_interval()
+    mean = np.mean(np.subtract(values["r4c"], values["bce"]))
+    interval = f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+    assert f"| r4c - bce | mAP | 3 | {100 * mean:+.2f} | {interval} | [+5.00, +5.00] |" in text
+    assert "| bce | 30.00 | 60.00 | 30.00 | 30.00 |" in text
+    reproduce.main([])
+    assert (reproduce.RESULTS / f"{TABLE}.md").read_text() == text
+    assert (reproduce.RESULTS / f"{TABLE}.csv").read_text().splitlines()[5].startswith("r4c,2e-4,2,2,0.62")
+    assert not (reproduce.RESULTS / "other.md").exists()
+
+
+def test_draws_are_resampled_images():
+    generator = np.random.default_rng(5)
+    labels = (generator.random((40, 3)) < 0.4).astype(np.float32)
+    scores = (0.3 * labels + 0.6 * generator.random((40, 3))).astype(np.float32)
+    drawn = reproduce.draw_figures(scores, labels, single_label=False)
+    images = np.random.default_rng(0).integers(40, size=40)  # the first draw
+    assert drawn["mAP"][0] == pytest.approx(np.mean([
+        average_precision_score(labels[images, c], scores[images, c]) for c in range(3)]))
+    assert drawn["micro F1"][0] == pytest.approx(f1_score(labels[images], scores[images] > 0.5, average="micro"))
+    assert abs(drawn["mAP"].mean() - average_precision_score(labels, scores)) < 0.05 < 10 * drawn["mAP"].std()
+    one = np.eye(3)[generator.integers(3, size=40)]
+    accuracy = reproduce.draw_figures(scores, one, single_label=True)
+    assert list(accuracy) == ["accuracy"] and len(accuracy["accuracy"]) == reproduce.DRAWS
+    assert accuracy["accuracy"][0] == np.float32((scores.argmax(1) == one.argmax(1))[images].mean())
+
+
+def test_every_row_is_a_command_that_train_takes(capsys):
+    reproduce.main(["--list"])
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == sum(len(table.rows) for table in reproduce.TABLES.values())
+    for table in reproduce.TABLES.values():
+        for row in table.rows:
+            options = Train.parse_arguments(f"{table.data} {table.budget} {reproduce.ROWS[row]}".split())
+            Train.build_loss_from(options)
