@@ -15,19 +15,20 @@ from .approx_ndcg import check_same_shape
 
 
 def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
-    """How many less relevant items rank above an item, bounded from above, mean over the gains of a list.
+    """How far the mean rank of a list's gains is above the ideal one, bounded from above.
 
     w_i  = (2^r_i - 1) / sum_j (2^r_j - 1)
-    v_i  = sum over j with r_j < r_i of log2(1 + exp(s_j - s_i))     >= the number of less relevant items above i
-    loss = sum_i w_i v_i
+    loss = sum over pairs with r_i > r_j of (w_i - w_j) * log2(1 + exp(s_j - s_i))
 
-    With p_i, the rank of i once no less relevant item is above it, rank_i <= p_i + v_i. 1 / log2(1 + x) is convex, so
+    A pair in the wrong order costs the mean rank sum_i w_i rank_i just w_i - w_j, and log2(1 + exp(s_j - s_i)) is at
+    least 1 there. So that mean is at most loss + sum_i w_i i, with r in descending order, and as 1 / log2(1 + x) is
+    convex,
 
-    DCG / sum_j (2^r_j - 1) = sum_i w_i / log2(1 + rank_i) >= 1 / log2(1 + sum_i w_i p_i + loss),
+    DCG / sum_j (2^r_j - 1) = sum_i w_i / log2(1 + rank_i) >= 1 / log2(1 + loss + sum_i w_i i).
 
-    where sum_i w_i p_i does not depend on the scores: what makes the loss small makes nDCG large. (For two grades of
-    relevance this is the logistic bound of the mean rank of the relevant items, "ARP loss 1" in Wang et al., "The
-    LambdaLoss framework for ranking metric optimization", 2018, without its pairs of equal relevance.)
+    The last sum does not depend on the scores: what makes the loss small makes nDCG large. (Pairs weighed by a
+    difference of gains are LambdaRank's, here without its discounts; the logistic bound of a mean rank is "ARP loss 1"
+    in Wang et al., "The LambdaLoss framework for ranking metric optimization", 2018.)
 
     Args:
         scores: (L, N), a list of N items per row; higher is better. Unbounded, as logits are: the step is one of 1.
@@ -42,5 +43,5 @@ def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
     gains = torch.exp2(relevance) - 1
     weights = gains / gains.sum(1, keepdim=True).clamp(min=torch.finfo(gains.dtype).tiny)
     steps = F.softplus(scores.unsqueeze(1) - scores.unsqueeze(2)) / math.log(2)  # (L, i, j)
-    is_less_relevant = relevance.unsqueeze(1) < relevance.unsqueeze(2)
-    return (weights * (steps * is_less_relevant).sum(2)).sum(1)
+    costs = (weights.unsqueeze(2) - weights.unsqueeze(1)).clamp(min=0)
+    return (costs * steps).sum((1, 2))

@@ -21,10 +21,10 @@ def _list_loss(scores, relevances, alpha):
 def ndcg_bound_loss(scores, relevances):
     gains = [2**relevance - 1 for relevance in relevances]
     loss = scores[0] * 0
-    for score, relevance, gain in zip(scores, relevances, gains):
-        for other, of_other in zip(scores, relevances):
-            if of_other < relevance:
-                loss = loss + gain / sum(gains) * torch.log2(1 + torch.exp(other - score))
+    for score, gain in zip(scores, gains):
+        for other, of_other in zip(scores, gains):
+            if gain > of_other:
+                loss = loss + (gain - of_other) / sum(gains) * torch.log2(1 + torch.exp(other - score))
     return loss
 
 

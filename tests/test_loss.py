@@ -114,9 +114,14 @@ def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
     gains, positions = 2**relevance - 1, torch.arange(2, 11)
     ideal = gains.sort(dim=1, descending=True).values
     dcg = (1 - exact_ndcg_loss(scores, relevance)) * (ideal / torch.log2(positions)).sum(1)
-    mean_rank = loss + (ideal * (positions - 1)).sum(1) / gains.sum(1).clamp(min=1e-300)
+    bound = loss + (ideal * (positions - 1)).sum(1) / gains.sum(1).clamp(min=1e-300)
+    ranks = 1 + (scores[:, None] > scores[:, :, None]).sum(2)
+    mean_rank = (gains * ranks).sum(1)[1:] / gains[1:].sum(1)
     assert loss[0] == 0 and (loss[1:] > 0).all()
-    assert (dcg[1:] / gains[1:].sum(1) > 1 / torch.log2(1 + mean_rank[1:])).all()
+    assert (mean_rank < bound[1:]).all() and (dcg[1:] / gains[1:].sum(1) > 1 / torch.log2(1 + bound[1:])).all()
+    sharp = ndcg_bound_loss(1e9 * scores, relevance) / 1e9  # of a pair in the wrong order, its distance is left
+    wrong = (scores[:, None] - scores[:, :, None]).clamp(min=0) * (gains[:, :, None] - gains[:, None]).clamp(min=0)
+    torch.testing.assert_close(sharp[1:], wrong.sum((1, 2))[1:] / gains[1:].sum(1) / math.log(2))
     assert (ndcg_bound_loss(1e6 * relevance, relevance) < 1e-9).all()  # in the right order, far apart
 
     label, last = torch.tensor([[1.0, 0, 0]]), torch.tensor([[-3.0, 3, 3.5]], requires_grad=True)
