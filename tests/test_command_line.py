@@ -13,6 +13,7 @@ import torch
 import Test
 import Train
 from conftest import NAMES, random_labels, read_scores, write_image, write_table
+from loss import R4CLoss
 from model import NETWORKS, build_model
 from utils.checkpoint import save_checkpoint
 from utils.errors import InputError, exit_cleanly
@@ -199,6 +200,16 @@ def test_the_original_readmes_command_line(tmp_path):
     assert (recipe["lr"], recipe["train_batch_size"], recipe["seed"], recipe["loss"]) == (1e-5, 16, 3050, "r4c")
 
 
+def test_the_options_of_r4c_reach_the_loss():
+    def attributes(*argv):
+        return vars(Train.build_loss_from(Train.parse_arguments(list(argv))))
+
+    assert attributes() == vars(R4CLoss())
+    changed = attributes("--number_sample", "3", "--range_sample", "0.2", "--number_label", "5", "--range_label", "0.3",
+                         "--lambdas", "2", "--parts", "sample", "feature", "--bound")
+    assert changed == vars(R4CLoss(3, 5, 0.2, 0.3, 2, ["sample", "feature"], bound=True))
+
+
 # Bad input
 
 def test_programs_stop_with_one_sentence(tmp_path):
@@ -230,6 +241,7 @@ def test_programs_stop_with_one_sentence(tmp_path):
     (["--loss", "asl", "--asl_gamma_neg", "0.5"], "gamma must be 0 or at least 1"),
     (["--device", "gpu"], "--device gpu cannot be used here"),
     (["--loss", "hinge"], "invalid choice: 'hinge'"),
+    (["--parts", "labels"], "invalid choice: 'labels'"),
     (["--lrate", "1"], "unrecognized arguments: --lrate"),
 ])
 def test_bad_options(ucm, capsys, argv, sentence):
