@@ -41,15 +41,15 @@ RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
 FIRST_RATES = RATES[2:6]
 DRAWS = 1000
 
-R4C_BOUND = "r4c_bound_sample"
+R4C_BOUND = "r4c_bound_label_sample"
 ROWS = {
     "bce": "--loss bce",
     "focal": "--loss focal",
     "asl": "--loss asl",
     "r4c": "--loss r4c",
-    R4C_BOUND: "--loss r4c --bound --parts sample",
+    R4C_BOUND: "--loss r4c --bound --parts label sample",
     "r4c_bound": "--loss r4c --bound",
-    "r4c_bound_label_sample": "--loss r4c --bound --parts label sample",
+    "r4c_bound_sample": "--loss r4c --bound --parts sample",
     "r4c_without_feature": "--loss r4c --parts label sample",
     "r4c_without_label": "--loss r4c --parts feature sample",
     "r4c_without_sample": "--loss r4c --parts feature label",

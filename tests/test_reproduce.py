@@ -22,7 +22,7 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     monkeypatch.setattr(reproduce, "TABLES", {
-        TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "r4c", "r4c_bound_sample"), (1, 2, 3)),
+        TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "r4c", "r4c_bound_label_sample"), (1, 2, 3)),
         "other": Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c_bound"), (1, 2))})
     monkeypatch.setattr(reproduce, "SEEDS", (1, 2, 3))
     return tmp_path
