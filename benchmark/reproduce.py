@@ -8,7 +8,7 @@
 Each run is a Train.py and a Test.py; what is done is skipped, what was interrupted goes on. A row's learning rate is
 the one that the validation set chose in the table that searched for it. Results go to
 benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
-bootstrap.npz, figures of draws of the test images; <table>.md and .csv are made from these.
+bootstrap.npz, figures of draws of the test images; <table>.md, .csv and .png, the curves, are made from these.
 """
 
 import argparse
@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from utils.acceleration import cores  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
+from utils.figures.curves import draw_comparison  # noqa: E402
+from utils.figures.style import save_figure  # noqa: E402
 from utils.files import write_csv, write_text  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "study"
@@ -321,7 +323,7 @@ def tables_text(table: str) -> str:
 
 
 def write_tables(table: str) -> None:
-    """Write <table>.md and <table>.csv of the runs that are done."""
+    """Write <table>.md, .csv and .png of the runs that are done."""
     done = finished(table)
     if not done:
         return
@@ -332,6 +334,8 @@ def write_tables(table: str) -> None:
                                          *([row, run.rate, run.seed, run.report()["epoch"],
                                             *(f"{figures[row][column][place]:.6f}" for column in columns)]
                                            for row, runs in done.items() for place, run in enumerate(runs))])
+    save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
+                RESULTS / table)
     print(f"{RESULTS / table}.md\n\n{tables_text(table)}")
 
 

@@ -34,7 +34,8 @@ def finish(run, val=0.5, mAP=0.5, drawn=(0.4, 0.6)):
     (run.results / "metrics.json").write_text(json.dumps({
         "epoch": 2, "metrics": figures, "without_rare_labels": {"macro_F1": 0.4},
         "reference_script": {"F1": 0.6, "F2": 0.7}}))
-    (run.results / "log.csv").write_text(f"epoch,val_OF1\n1,0.01\n2,{val}\n3,0.02\n")
+    (run.results / "log.csv").write_text(
+        f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,0.01\n2,1,1,0.9,{val}\n3,1,1,0.9,0.02\n")
     np.savez(run.results / "bootstrap.npz", **{"mAP": np.array(drawn), "micro F1": np.array(drawn) / 2})
 
 
@@ -65,7 +66,8 @@ def test_runs_are_trained_tested_and_kept_once(study, monkeypatch):
             (folder / "test_best").mkdir(parents=True)
             (folder / "best.pth").touch()
             (folder / "args.json").write_text("{}")
-            (folder / "log.csv").write_text(f"epoch,val_OF1\n1,{0.9 - abs(lr - 2e-4)}\n2,0.1\n")
+            (folder / "log.csv").write_text(
+                f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,{0.9 - abs(lr - 2e-4)}\n2,1,1,0.9,0.1\n")
         else:
             test = (study / command[-1]).parent / "test_best"
             (test / "metrics.json").write_text(json.dumps({
@@ -120,7 +122,7 @@ def test_tables_are_the_figures_of_the_files(study):
     reproduce.main([])
     assert (reproduce.RESULTS / f"{TABLE}.md").read_text() == text
     assert (reproduce.RESULTS / f"{TABLE}.csv").read_text().splitlines()[5].startswith("r4c,2e-4,2,2,0.62")
-    assert not (reproduce.RESULTS / "other.md").exists()
+    assert (reproduce.RESULTS / f"{TABLE}.png").exists() and not (reproduce.RESULTS / "other.md").exists()
 
 
 def test_draws_are_resampled_images():
