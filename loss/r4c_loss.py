@@ -40,16 +40,17 @@ class R4CLoss(nn.Module):
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """features (B, D), logits (B, C), labels (B, C) of 0 and 1 -> (scalar, its parts).
 
-        The parts are detached and stay on the device: reading one makes
-        the host wait, so do it once an epoch, not once a step.
+        The parts are detached and stay on the device: reading one makes the host wait, so do it once an epoch, not
+        once a step.
         """
         scores = logits if self.bound else torch.sigmoid(full_precision(logits))
-        losses = {
-            "feature": lambda: feature_ranking_loss(features, labels),
-            "label": lambda: label_ranking_loss(scores, labels, self.number_label, self.range_label, bound=self.bound),
-            "sample": lambda: sample_ranking_loss(scores, labels, self.number_sample, self.range_sample,
-                                                  bound=self.bound),
-        }
-        parts = {name: loss() for name, loss in losses.items() if name in self.parts}
-        total = sum((1 if name == "feature" else self.lambdas) * part for name, part in parts.items())
+        parts = {}
+        if "feature" in self.parts:
+            parts["feature"] = feature_ranking_loss(features, labels)
+        if "label" in self.parts:
+            parts["label"] = label_ranking_loss(scores, labels, self.number_label, self.range_label, bound=self.bound)
+        if "sample" in self.parts:
+            parts["sample"] = sample_ranking_loss(scores, labels, self.number_sample, self.range_sample,
+                                                  bound=self.bound)
+        total = sum(part if name == "feature" else self.lambdas * part for name, part in parts.items())
         return total, {name: part.detach() for name, part in parts.items()}
