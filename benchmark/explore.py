@@ -200,26 +200,26 @@ def table() -> str:
 
 
 def draw():
-    """What the gradients of the published parts do while R4C, and R4C with the bound, are trained."""
-    figure = new_figure(WIDTH, 2.6)
-    shares, norms, buffer = figure.subplots(1, 3)
-    files = results()
-    for place, row in enumerate(row for row in ("r4c", "bound") if row in files):
-        epochs = files[row][0]["epochs"]
-        numbers = [own["epoch"] for own in epochs]
-        style = line_style(place, marker=False)
-        usable = [100 * own["usable pairs"] / max(own["wrong pairs"], 1) for own in epochs]
-        shares.plot(numbers, usable, label=row, **style)
-        buffer.plot(numbers, [100 * own["in buffer"] for own in epochs], label=row, **style)
-    for place, part in enumerate(PARTS):
-        norms.plot(numbers, [own[f"norm {part}"] for own in files["r4c"][0]["epochs"]], label=part,
-                   **line_style(place + 2, marker=False))
-    norms.set_yscale("log")
-    for axes, title in ((shares, "wrong pairs with a slope (%)"), (norms, "gradient at the features"),
+    """What the gradients do, first seed: pairs in the wrong order, with and without a slope under the published step;
+    the gradients of the published parts while they are trained; the share of scores in the buffer interval."""
+    figure = new_figure(WIDTH, 2.8)
+    wrong, norms, buffer = figure.subplots(1, 3)
+    epochs = {row: runs[0]["epochs"] for row, runs in results().items()}
+    for place, row in enumerate(row for row in ("r4c", "bce", "bound") if row in epochs):
+        numbers, style = [own["epoch"] for own in epochs[row]], line_style(place, marker=False)
+        wrong.plot(numbers, [own["wrong pairs"] for own in epochs[row]], label=row, **style)
+        buffer.plot(numbers, [100 * own["in buffer"] for own in epochs[row]], label=row, **style)
+        if row == "r4c":
+            wrong.plot(numbers, [own["usable pairs"] for own in epochs[row]], label="r4c, with a slope",
+                       **line_style(3, marker=False))
+            for part, name in enumerate(PARTS):
+                norms.plot(numbers, [own[f"norm {name}"] for own in epochs[row]], label=name,
+                           **line_style(part, marker=False))
+    for axes, title in ((wrong, "wrong pairs in a batch"), (norms, "r4c: gradient at the features"),
                         (buffer, "scores in the buffer (%)")):
-        axes.set_title(title, fontsize=8)
-        axes.set_xlabel("epoch", fontsize=8)
-        axes.tick_params(labelsize=7)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.set_ylim(bottom=0)
         axes.legend(fontsize=7)
     return figure
 
