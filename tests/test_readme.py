@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import explore, reproduce
 from benchmark.compare_losses import table
 from benchmark.speed_table import comparisons, throughput
 
@@ -19,6 +20,20 @@ def test_tables_are_made_from_the_result_files(file):
     rows = file.read_text(encoding="utf-8")
     assert rows == table(file.parent)
     assert rows in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", sorted(reproduce.RESULTS.glob("*.md")), ids=lambda file: file.stem)
+def test_tables_of_the_study_are_made_from_its_files(file):
+    text = file.read_text(encoding="utf-8")
+    assert text == reproduce.tables_text(file.stem)
+    assert text in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_headline_and_the_study_its_exploration():
+    headline = reproduce.figures_table(reproduce.finished("ucm_aitlas_96px_20epochs"))
+    assert headline in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert explore.table() == (explore.RESULTS / "explore.md").read_text(encoding="utf-8")
+    assert explore.table() in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
 
 
 def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
