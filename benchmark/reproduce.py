@@ -32,6 +32,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from utils.acceleration import cores  # noqa: E402
+from utils.arguments import number  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
 from utils.figures.curves import draw_comparison  # noqa: E402
 from utils.figures.style import save_figure  # noqa: E402
@@ -343,7 +344,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only tables)")
     parser.add_argument("--list", action="store_true", help="name every row, and how many of its runs are done")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time: as many as there are GPUs, or cores")
+    parser.add_argument("--jobs", type=number(int, 1), default=1, metavar="N",
+                        help="runs at a time: as many as there are GPUs, or cores")
     options = parser.parse_args(argv)
     every = [(table, row) for table in TABLES for row in TABLES[table].rows]
     if options.list:
