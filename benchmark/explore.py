@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmark.reproduce import markdown, mean_and_deviation  # noqa: E402
+from benchmark.reproduce import SEEDS, markdown  # noqa: E402
 from dataset import Normalize, eval_transform, load_data, load_image  # noqa: E402
-from loss import PARTS, R4CLoss, approx_ndcg_loss, build_loss, ndcg_bound_loss  # noqa: E402
+from loss import PARTS, R4CLoss, approx_ndcg_loss, build_loss  # noqa: E402
 from model import build_model  # noqa: E402
+from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.engine import learning_rate  # noqa: E402
 from utils.errors import exit_cleanly  # noqa: E402
 from utils.figures.style import WIDTH, line_style, new_figure, save_figure  # noqa: E402
@@ -36,7 +37,6 @@ from utils.metrics import multilabel_metrics  # noqa: E402
 from utils.run_log import environment, make_folder  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "explore"
-SEEDS = (3050, 3051, 3052)
 
 
 def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -69,9 +69,9 @@ def bounded_logarithm(scores: Tensor, relevance: Tensor) -> Tensor:
 class ScoreLists(nn.Module):
     """L2R-label and L2R-sample with another loss of a list, on logits."""
 
-    def __init__(self, list_loss: Callable[[Tensor, Tensor], Tensor], label: float = 1.0, sample: float = 1.0):
+    def __init__(self, list_loss: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
-        self.list_loss, self.weights = list_loss, (label, sample)
+        self.list_loss = list_loss
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         def lists(scores: Tensor, present: Tensor, number: int) -> Tensor:
@@ -81,7 +81,7 @@ class ScoreLists(nn.Module):
 
         parts = {"label": (lists(logits, labels, 4) / labels.sum(1).clamp(min=1)).sum(),
                  "sample": lists(logits.T, labels.T, 16).sum()}
-        return sum(weight * part for weight, part in zip(self.weights, parts.values())), parts
+        return sum(parts.values()), parts
 
 
 # Row -> (what it is, its loss, its learning rate: what reproduce.py's search chose, or for its relatives).
@@ -92,9 +92,10 @@ ROWS: dict[str, tuple[str, Callable[[], nn.Module], float]] = {
     "logits": ("and ranks on logits, alpha = 1", lambda: ScoreLists(logit_ndcg), 5e-4),
     "bounded_ranks": ("and bounded ranks, nDCG's discount", lambda: ScoreLists(bounded_ranks), 5e-4),
     "bounded_log": ("or their logarithm for the discount", lambda: ScoreLists(bounded_logarithm), 5e-4),
-    "bound": ("or the ranks themselves: `--bound --parts label sample`", lambda: ScoreLists(ndcg_bound_loss), 5e-4),
-    "bound_sample": ("`--bound --parts sample`", lambda: ScoreLists(ndcg_bound_loss, label=0), 5e-4),
-    "bound_label": ("`--bound --parts label`", lambda: ScoreLists(ndcg_bound_loss, sample=0), 5e-4),
+    "bound": ("or the ranks themselves: `--bound --parts label sample`",
+              lambda: R4CLoss(parts=("label", "sample"), bound=True), 5e-4),
+    "bound_sample": ("`--bound --parts sample`", lambda: R4CLoss(parts=("sample",), bound=True), 5e-4),
+    "bound_label": ("`--bound --parts label`", lambda: R4CLoss(parts=("label",), bound=True), 5e-4),
     "bound_feature": ("`--bound`: with L2R-feature", lambda: R4CLoss(bound=True), 5e-4),
 }
 
@@ -193,7 +194,7 @@ def table() -> str:
     """explore.md: means over seeds, and standard deviations."""
     head = ["row", "what", "lr", "seeds", "val mAP", "val micro F1", "test mAP", "test micro F1", "seconds"]
     body = [[row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)),
-             *(mean_and_deviation([run["best"][part][name] for run in runs])
+             *(percent_cell(mean_and_deviation([run["best"][part][name] for run in runs]))
                for part in ("val", "test") for name in ("mAP", "micro F1")),
              f"{sum(run['seconds'] for run in runs) / len(runs):.0f}"] for row, runs in results().items()]
     return markdown(head, body)
@@ -227,14 +228,13 @@ def draw():
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--data_root", default="data")
     parser.add_argument("--pretrained_path", default="weights/mobilenet_v2_imagenet.pth")
     parser.add_argument("--image_size", type=int, default=96)
     parser.add_argument("--block", type=int, default=14, help="the first that is trained, of 0 to 18")
     parser.add_argument("--max_epoch", type=int, default=20)
     options = parser.parse_args(argv)
-    options.seeds = list(options.seeds)
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no row is called {', '.join(unknown)}")
     left = [(row, seed, file) for seed in options.seeds for row in options.rows or ROWS

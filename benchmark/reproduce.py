@@ -33,8 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from utils.acceleration import cores  # noqa: E402
 from utils.arguments import number  # noqa: E402
+from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
-from utils.figures.curves import draw_comparison  # noqa: E402
+from utils.figures.curves import draw_comparison, read_log  # noqa: E402
 from utils.figures.style import save_figure  # noqa: E402
 from utils.files import write_csv, write_text  # noqa: E402
 
@@ -155,9 +156,8 @@ class Run:
 
     def validation(self) -> float:
         """The figure that chose the epoch, at its best."""
-        with open(self.results / "log.csv", encoding="utf-8") as file:
-            log = np.genfromtxt(file, delimiter=",", names=True)
-        return float(np.max(log["val_accuracy" if "val_accuracy" in log.dtype.names else "val_OF1"]))
+        log = read_log(self.results / "log.csv")
+        return max(log["val_accuracy" if "val_accuracy" in log else "val_OF1"])
 
 
 def draw_figures(scores: np.ndarray, labels: np.ndarray, single_label: bool) -> dict[str, np.ndarray]:
@@ -240,11 +240,6 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
                 bar.update()
 
 
-def mean_and_deviation(values: list[float]) -> str:
-    deviation = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.2f}{deviation}"
-
-
 def t_interval(differences: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of a mean of paired differences."""
     half = scipy.stats.t.ppf(0.975, len(differences) - 1) * np.std(differences, ddof=1) / len(differences)**0.5
@@ -281,7 +276,8 @@ def figures_table(done: dict[str, list[Run]]) -> str:
     columns = list(figures_of(next(iter(done.values()))))
     return markdown(["row", "lr", "seeds", "epochs", *columns],
                     [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
-                      *map(mean_and_deviation, figures_of(runs).values())] for row, runs in done.items()])
+                      *(percent_cell(mean_and_deviation(values)) for values in figures_of(runs).values())]
+                     for row, runs in done.items()])
 
 
 def differences_table(done: dict[str, list[Run]]) -> str:
@@ -328,7 +324,8 @@ def write_tables(table: str) -> None:
     done = finished(table)
     if not done:
         return
-    write_text(RESULTS / f"{table}.md", tables_text(table))
+    text = tables_text(table)
+    write_text(RESULTS / f"{table}.md", text)
     figures = {row: figures_of(runs) for row, runs in done.items()}
     columns = list(next(iter(figures.values())))
     write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
@@ -337,7 +334,7 @@ def write_tables(table: str) -> None:
                                            for row, runs in done.items() for place, run in enumerate(runs))])
     save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
                 RESULTS / table)
-    print(f"{RESULTS / table}.md\n\n{tables_text(table)}")
+    print(f"{RESULTS / table}.md\n\n{text}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -88,17 +88,21 @@ def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
         tested = [figures_of(run.report) for run in runs if run.report]
         row: dict[str, Any] = {"run": title, "runs": len(tested)}
         for name in tested[0] if tested else ():
-            values = [figures[name] for figures in tested if figures[name] is not None]
-            row[name] = (statistics.fmean(values) if values else None,
-                         statistics.stdev(values) if len(values) > 1 else None)
+            row[name] = mean_and_deviation([figures[name] for figures in tested if figures[name] is not None])
         rows.append(row)
     return rows
+
+
+def mean_and_deviation(values: list[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1), None where there are too few values."""
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
 def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     """Write test.md and test.tex, in percent, and test.csv, in fractions. Returns the Markdown."""
     head = ["run", "runs", *columns.values()]
-    body = [[row["run"], str(row["runs"]), *(_cell(row.get(name, (None, None))) for name in columns)] for row in rows]
+    body = [[row["run"], str(row["runs"]), *(percent_cell(row.get(name, (None, None))) for name in columns)]
+            for row in rows]
     markdown = "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
                        for cells in (head, ["---", *["---:"] * (len(head) - 1)], *body))
     latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *body)]
@@ -113,7 +117,8 @@ def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, st
     return markdown
 
 
-def _cell(figure: tuple[float | None, float | None]) -> str:
+def percent_cell(figure: tuple[float | None, float | None]) -> str:
+    """Mean and standard deviation of fractions, in percent."""
     mean, deviation = figure
     if mean is None:
         return "-"
