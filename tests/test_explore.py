@@ -1,0 +1,44 @@
+"""The exploration's own pieces: what it says of gradients, and the losses that are nowhere else."""
+
+import math
+
+import pytest
+import torch
+
+from benchmark import explore
+from loss import R4CLoss, ndcg_bound_loss
+
+
+def test_what_gradients_do():
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.2]], requires_grad=True)
+    logits = features @ torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[1.0, 0], [1, 1], [0, 0]])
+    # The first label: both images that have it are below the one that has not, one of them near; the second: in order.
+    shown = logits + (torch.logit(torch.tensor([[0.3, 0.1], [0.47, 0.9], [0.49, 0.3]])) - logits).detach()
+    says = explore.what_gradients_do(features, shown, labels)
+    assert (says["wrong pairs"], says["usable pairs"]) == (2, 1)
+    assert says["in buffer"] == pytest.approx(2 / 6)
+    for part in ("feature", "label", "sample"):
+        total, _ = R4CLoss(parts=[part])(features, shown, labels)
+        gradient, = torch.autograd.grad(total, features, retain_graph=True)
+        assert says[f"norm {part}"] == pytest.approx(gradient.norm().item()) != 0
+
+
+def test_the_losses_that_were_dropped_are_their_formulas():
+    scores, relevance = torch.tensor([[0.3, -1.0, 2.0, 0.5]]), torch.tensor([[2.0, 1.0, 0.0, 1.0]])
+    gains, ideal_ranks, discounted, ideal, logarithm = [3, 1, 0, 1], [1, 3, 4, 2], 0.0, 0.0, 0.0
+    for i, gain in enumerate(gains):
+        v = sum(math.log2(1 + math.exp(scores[0, j] - scores[0, i])) for j in range(4) if gains[j] < gain)
+        ideal += gain / math.log2(ideal_ranks[i] + 1)
+        discounted += gain / math.log2(ideal_ranks[i] + v + 1)
+        logarithm += gain / sum(gains) * math.log2(1 + v / (ideal_ranks[i] + 1))
+    assert explore.bounded_ranks(scores, relevance).item() == pytest.approx(1 - discounted / ideal, rel=1e-5)
+    assert explore.bounded_logarithm(scores, relevance).item() == pytest.approx(logarithm, rel=1e-5)
+
+
+def test_score_lists_are_those_of_r4c():
+    logits, labels = torch.randn(5, 4), (torch.rand(5, 4) < 0.5).float()
+    labels[:, 0] = 1  # no image without a label, as in the data
+    total, _ = explore.ScoreLists(ndcg_bound_loss)(None, logits, labels)
+    expected, _ = R4CLoss(parts=("label", "sample"), bound=True)(None, logits, labels)
+    torch.testing.assert_close(total, expected)
