@@ -215,7 +215,7 @@ def runs_of(table: str, row: str) -> list[Run]:
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
     """Run what is not done of these rows, `jobs` at a time, each with its share of the cores or a GPU of its own."""
-    gpus = torch.cuda.device_count()
+    gpus, tables = torch.cuda.device_count(), [*TABLES]
     places: queue.Queue[int] = queue.Queue()
     for place in range(jobs):
         places.put(place)
@@ -233,7 +233,8 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
             runs = list(dict.fromkeys(run for table, row in rows for run in runs_of(table, row)))
             bar.total, bar.n = len(runs), sum(run.is_done for run in runs)
             bar.refresh()
-            left = [run for run in runs if not run.is_done]
+            # A seed of every row before the next seed: a study that is stopped has rows that compare.
+            left = sorted((run for run in runs if not run.is_done), key=lambda run: (tables.index(run.table), run.seed))
             if not left:
                 return
             for _ in pool.map(execute, left):
