@@ -5,28 +5,34 @@
 
 The blocks of MobileNet-V2 from --block on are trained on what the earlier ones, kept as they are, give for each image
 of UCM's AiTLAS list in its eight rotations and flips: 2 to 3 seconds an epoch on one core. A run is a file
-results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, and of every epoch, with what the
-gradients do. explore.md and explore.png are made from these files.
+results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, as it is, with averaged weights and
+with scores averaged over the eight views, and of every epoch, with what the gradients do. explore.md and explore.png
+are made from these files.
 """
 
 import argparse
+import copy
 import json
 import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmark.reproduce import SEEDS, markdown  # noqa: E402
 from dataset import Normalize, eval_transform, load_data, load_image  # noqa: E402
-from loss import PARTS, R4CLoss, approx_ndcg_loss, build_loss  # noqa: E402
+from loss import (  # noqa: E402
+    PARTS, R4CLoss, approx_ndcg_loss, build_loss, feature_ranking_loss, label_ranking_loss, sample_ranking_loss,
+)
 from model import build_model  # noqa: E402
 from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.engine import learning_rate  # noqa: E402
@@ -84,19 +90,70 @@ class ScoreLists(nn.Module):
         return sum(parts.values()), parts
 
 
-# Row -> (what it is, its loss, its learning rate: what reproduce.py's search chose, or for its relatives).
-ROWS: dict[str, tuple[str, Callable[[], nn.Module], float]] = {
-    "bce": ("binary cross-entropy", lambda: build_loss("bce"), 5e-4),
-    "r4c": ("R4C as published", R4CLoss, 2e-4),
-    "no_feature": ("without L2R-feature", lambda: R4CLoss(parts=("label", "sample")), 2e-4),
-    "logits": ("and ranks on logits, alpha = 1", lambda: ScoreLists(logit_ndcg), 5e-4),
-    "bounded_ranks": ("and bounded ranks, nDCG's discount", lambda: ScoreLists(bounded_ranks), 5e-4),
-    "bounded_log": ("or their logarithm for the discount", lambda: ScoreLists(bounded_logarithm), 5e-4),
-    "bound": ("or the ranks themselves: `--bound --parts label sample`",
-              lambda: R4CLoss(parts=("label", "sample"), bound=True), 5e-4),
-    "bound_sample": ("`--bound --parts sample`", lambda: R4CLoss(parts=("sample",), bound=True), 5e-4),
-    "bound_label": ("`--bound --parts label`", lambda: R4CLoss(parts=("label",), bound=True), 5e-4),
-    "bound_feature": ("`--bound`: with L2R-feature", lambda: R4CLoss(bound=True), 5e-4),
+class UnitFeatures(R4CLoss):
+    """R4C whose features have length 1: their distances, at most 2, no longer saturate alpha = 10."""
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return super().forward(F.normalize(features), logits, labels)
+
+
+class Balanced(nn.Module):
+    """R4C whose three parts have gradients of equal norm at the features, that of their mean."""
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        parts = {part: R4CLoss(parts=(part,))(features, logits, labels)[0] for part in PARTS}
+        norms = {part: torch.autograd.grad(loss, features, retain_graph=True)[0].norm() for part, loss in parts.items()}
+        mean = sum(norms.values()) / len(norms)
+        return sum(loss * mean / norms[part].clamp(min=1e-6) for part, loss in parts.items()), parts
+
+
+class Annealed(nn.Module):
+    """R4C with another alpha for the scores."""
+
+    def __init__(self, alpha: float):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        scores = torch.sigmoid(logits)
+        parts = {"feature": feature_ranking_loss(features, labels),
+                 "label": label_ranking_loss(scores, labels, alpha=self.alpha),
+                 "sample": sample_ranking_loss(scores, labels, alpha=self.alpha)}
+        return sum(parts.values()), parts
+
+
+@dataclass(frozen=True)
+class Row:
+    """loss: that of an epoch, by the share of all epochs before it. lr: what reproduce.py's search chose, or for its
+    relatives."""
+
+    what: str
+    loss: Callable[[float], nn.Module]
+    lr: float = 5e-4
+    cosine: bool = False
+
+
+_R4C_BOUND = R4CLoss(parts=("label", "sample"), bound=True)
+ROWS = {
+    "bce": Row("binary cross-entropy", lambda _: build_loss("bce")),
+    "r4c": Row("R4C as published", lambda _: R4CLoss(), 2e-4),
+    "no_feature": Row("without L2R-feature", lambda _: R4CLoss(parts=("label", "sample")), 2e-4),
+    "logits": Row("and ranks on logits, alpha = 1", lambda _: ScoreLists(logit_ndcg)),
+    "bounded_ranks": Row("and bounded ranks, nDCG's discount", lambda _: ScoreLists(bounded_ranks)),
+    "bounded_log": Row("or their logarithm for the discount", lambda _: ScoreLists(bounded_logarithm)),
+    "bound": Row("or the ranks themselves: `--bound --parts label sample`", lambda _: _R4C_BOUND),
+    "bound_sample": Row("`--bound --parts sample`", lambda _: R4CLoss(parts=("sample",), bound=True)),
+    "bound_label": Row("`--bound --parts label`", lambda _: R4CLoss(parts=("label",), bound=True)),
+    "bound_feature": Row("`--bound`: with L2R-feature", lambda _: R4CLoss(bound=True)),
+    "unit_features": Row("R4C, features of length 1", lambda _: UnitFeatures(), 2e-4),
+    "balanced": Row("R4C, its parts' gradients balanced", lambda _: Balanced(), 2e-4),
+    "annealed": Row("R4C, alpha from 10 to 100 in the first half",
+                    lambda done: Annealed(10 ** min(2, 1 + 2 * done)), 2e-4),
+    "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
+    "warm_up": Row("R4C, BCE in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
+    "bce_cosine": Row("BCE, cosine schedule", lambda _: build_loss("bce"), cosine=True),
+    "r4c_cosine": Row("R4C, cosine schedule", lambda _: R4CLoss(), 2e-4, cosine=True),
+    "bound_cosine": Row("`bound`, cosine schedule", lambda _: _R4C_BOUND, cosine=True),
 }
 
 
@@ -122,8 +179,8 @@ def keep_activations(model: nn.Module, options: argparse.Namespace) -> dict[str,
             for place in tqdm(range(0, len(split.images), 64), desc=f"activations, {part}", leave=False):
                 files = split.images[place:place + 64]
                 images = normalize(torch.stack([transform(load_image(file)) for file in files]))
-                turned = [torch.rot90(images, turn, (2, 3)) for turn in range(4 if part == "train" else 1)]
-                views = turned + [view.flip(3) for view in turned if part == "train"]
+                turned = [torch.rot90(images, turn, (2, 3)) for turn in range(4)]
+                views = turned + [view.flip(3) for view in turned]
                 batches.append(torch.stack([model.features[:options.block](view) for view in views]))
             kept[part] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
     return kept
@@ -147,12 +204,18 @@ def what_gradients_do(features: Tensor, logits: Tensor, labels: Tensor) -> dict[
                     "in buffer": ((scores - 0.5).abs() <= 0.1).float().mean().item()}
 
 
-def figures(network: nn.Module, activations: Tensor, labels: Tensor) -> dict[str, float]:
+def figures(network: nn.Module, kept: dict[str, tuple[Tensor, Tensor]], views: int = 1) -> dict[str, dict[str, float]]:
+    """Of the validation and the test images; scores are means over `views` views."""
     network.eval()
-    with torch.inference_mode():
-        scores = torch.cat([torch.sigmoid(network(batch)[1]) for batch in activations[0].split(128)])
-    metrics = multilabel_metrics(scores.numpy(), labels.numpy())
-    return {"mAP": metrics["mAP"], "micro F1": metrics["OF1"]}
+    of_parts = {}
+    for part in ("val", "test"):
+        activations, labels = kept[part]
+        with torch.inference_mode():
+            scores = torch.stack([torch.cat([torch.sigmoid(network(batch)[1]) for batch in view.split(128)])
+                                  for view in activations[:views]]).mean(0)
+        metrics = multilabel_metrics(scores.numpy(), labels.numpy())
+        of_parts[part] = {"mAP": metrics["mAP"], "micro F1": metrics["OF1"]}
+    return of_parts
 
 
 def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: argparse.Namespace) -> dict:
@@ -160,12 +223,17 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: 
     torch.manual_seed(seed)
     network = LastBlocks(build_model("MobileNet-V2", 17, options.pretrained_path), options.block)
     network = network.to(memory_format=torch.channels_last)
-    title, make_loss, lr = ROWS[row]
-    loss, optimizer = make_loss(), torch.optim.Adam(network.parameters(), lr=lr, fused=True)
+    # A step counts a hundredth: an average over about an epoch.
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
+    this, lr = ROWS[row], ROWS[row].lr
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
     activations, labels = kept["train"]
-    epochs, start = [], time.perf_counter()
+    epochs, best, best_network, start = [], None, None, time.perf_counter()
     for epoch in tqdm(range(1, options.max_epoch + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
-        optimizer.param_groups[0]["lr"] = learning_rate(epoch, options.max_epoch, lr)
+        done = (epoch - 1) / options.max_epoch
+        loss = this.loss(done)
+        optimizer.param_groups[0]["lr"] = (lr * (1 + math.cos(math.pi * done)) / 2 if this.cosine else
+                                           learning_rate(epoch, options.max_epoch, lr))
         network.train()
         measured: list[dict[str, float]] = []
         for step, batch in enumerate(torch.randperm(len(labels)).split(16)):
@@ -176,10 +244,15 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: 
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-        epochs.append({"epoch": epoch, "val": figures(network, *kept["val"]), "test": figures(network, *kept["test"]),
+            averaged.update_parameters(network)
+        epochs.append({"epoch": epoch, **figures(network, kept), "averaged": figures(averaged, kept),
                        **{name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}})
-    best = max(epochs, key=lambda own: (own["val"]["micro F1"], own["epoch"]))
-    return {"row": row, "what": title, "lr": lr, "seed": seed, "best": best,
+        if best is None or epochs[-1]["val"]["micro F1"] >= best["val"]["micro F1"]:
+            best, best_network = epochs[-1], copy.deepcopy(network)
+    averages = [own["averaged"] for own in epochs]
+    return {"row": row, "what": this.what, "lr": lr, "seed": seed, "best": best,
+            "averaged": max(averages, key=lambda own: own["val"]["micro F1"]),
+            "views": figures(best_network, kept, views=8),
             "seconds": time.perf_counter() - start, "options": vars(options), **environment(torch.device("cpu")),
             "epochs": epochs}
 
@@ -192,12 +265,18 @@ def results() -> dict[str, list[dict]]:
 
 def table() -> str:
     """explore.md: means over seeds, and standard deviations."""
-    head = ["row", "what", "lr", "seeds", "val mAP", "val micro F1", "test mAP", "test micro F1", "seconds"]
-    body = [[row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)),
-             *(percent_cell(mean_and_deviation([run["best"][part][name] for run in runs]))
-               for part in ("val", "test") for name in ("mAP", "micro F1")),
-             f"{sum(run['seconds'] for run in runs) / len(runs):.0f}"] for row, runs in results().items()]
-    return markdown(head, body)
+    columns = [(part, name) for part in ("val", "test") for name in ("mAP", "micro F1")]
+    titles = [" ".join(column) for column in columns]
+
+    def cells(runs: list[dict], how: str) -> list[str]:
+        return [percent_cell(mean_and_deviation([run[how][part][name] for run in runs])) for part, name in columns]
+
+    plain = markdown(["row", "what", "lr", "seeds", *titles, "seconds"], [
+        [row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best"),
+         f"{sum(run['seconds'] for run in runs) / len(runs):.0f}"] for row, runs in results().items()])
+    other = markdown(["row", *(f"{how}: {title}" for how in ("averaged", "views") for title in titles)], [
+        [row, *cells(runs, "averaged"), *cells(runs, "views")] for row, runs in results().items()])
+    return f"{plain}\nThe same runs with averaged weights, and with scores averaged over eight views:\n\n{other}"
 
 
 def draw():
