@@ -42,3 +42,28 @@ def test_score_lists_are_those_of_r4c():
     total, _ = explore.ScoreLists(ndcg_bound_loss)(None, logits, labels)
     expected, _ = R4CLoss(parts=("label", "sample"), bound=True)(None, logits, labels)
     torch.testing.assert_close(total, expected)
+
+
+def test_the_other_forms_of_r4c_change_just_what_they_say():
+    features, labels = torch.randn(6, 5, requires_grad=True), (torch.rand(6, 4) < 0.5).float()
+    logits = features @ torch.randn(5, 4)
+    published, parts = R4CLoss()(features, logits, labels)
+    annealed, _ = explore.ROWS["annealed"].loss(0.5)(features, logits, labels)
+    torch.testing.assert_close(annealed, published)
+    assert explore.ROWS["annealed"].loss(0).alpha == 10 and explore.ROWS["annealed"].loss(0.95).alpha == 100
+    unit, unit_parts = explore.UnitFeatures()(3 * features, logits, labels)
+    torch.testing.assert_close(unit - unit_parts["feature"], published - parts["feature"])
+    length = features.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(unit_parts["feature"], R4CLoss(parts=["feature"])(features / length, logits, labels)[0])
+    assert "bce" in explore.ROWS["warm_up"].loss(0.15)(features, logits, labels)[1]
+    assert "sample" in explore.ROWS["warm_up"].loss(0.2)(features, logits, labels)[1]
+
+
+def test_balanced_parts_have_gradients_of_one_norm():
+    features, labels = torch.randn(6, 5, requires_grad=True), (torch.rand(6, 4) < 0.5).float()
+    logits = features @ torch.randn(5, 4)
+    total, parts = explore.Balanced()(features, logits, labels)
+    gradients = {part: torch.autograd.grad(loss, features, retain_graph=True)[0] for part, loss in parts.items()}
+    mean = sum(gradient.norm() for gradient in gradients.values()) / 3
+    expected = sum(gradient / gradient.norm() * mean for gradient in gradients.values())
+    torch.testing.assert_close(torch.autograd.grad(total, features)[0], expected)

@@ -54,7 +54,9 @@ def test_the_search_goes_beyond_an_end_that_is_the_best(study):
     assert [run.rate for run in reproduce.search(TABLE, "r4c")][0] == "5e-5"
 
 
-def test_runs_are_trained_tested_and_kept_once(study, monkeypatch):
+@pytest.fixture
+def commands(study, monkeypatch):
+    """What would be run; the files of each run are written, and 2e-4 is the best rate."""
     commands = []
 
     def stand_in(command, **options):
@@ -79,6 +81,10 @@ def test_runs_are_trained_tested_and_kept_once(study, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", stand_in)
     monkeypatch.setattr(reproduce, "DRAWS", 3)
+    return commands
+
+
+def test_runs_are_trained_tested_and_kept_once(study, commands):
     reproduce.main(["other/bce", "--jobs", "2"])
     trained = [command for command in commands if command[0] == "Train.py"]
     assert len(trained) == 4 + 2  # the search of the other table, and two seeds at the chosen rate
@@ -95,6 +101,16 @@ def test_runs_are_trained_tested_and_kept_once(study, monkeypatch):
     commands.clear()
     reproduce.main(["other"])
     assert not commands
+
+
+def test_every_row_has_a_seed_before_any_has_the_next(study, commands):
+    for row in ("bce", "r4c_bound_label_sample"):
+        for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
+            finish(Run(TABLE, row, rate, 1), val)
+    reproduce.main(["other", f"{TABLE}/bce"])
+    trained = [command for command in commands if command[0] == "Train.py"]
+    assert [(command[2], command[command.index("--seed") + 1]) for command in trained] == [
+        *[("UCM_Multilabel", seed) for seed in "23"], *[("AID_Multilabel", seed) for seed in "1122"]]
 
 
 def test_a_run_that_fails_is_named(study, monkeypatch):
