@@ -50,6 +50,7 @@ ROWS = {
     "bce": "--loss bce",
     "focal": "--loss focal",
     "asl": "--loss asl",
+    "ce": "--loss ce",
     "r4c": "--loss r4c",
     R4C_BOUND: "--loss r4c --bound --parts label sample",
     "r4c_bound": "--loss r4c --bound",
@@ -66,8 +67,7 @@ ROWS = {
     "r4c_neutral_x4": "--loss r4c --number_label 16 --number_sample 64",
 }
 HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
-# Whose learning rate a row takes that has no search of its own.
-RATE_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in HEADLINE}
+ABLATIONS = tuple(row for row in ROWS if row not in (*HEADLINE, "ce"))
 
 FIGURES = {  # of metrics.json; accuracy is there for one label per image
     "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
@@ -80,7 +80,7 @@ FIGURES = {  # of metrics.json; accuracy is there for one label per image
 @dataclass(frozen=True)
 class Table:
     """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one, or
-    "recipe" for the published rate."""
+    "recipe" for the published rate. (Softmax cross-entropy, for one label per image only, is searched where it is.)"""
 
     data: str
     budget: str
@@ -98,8 +98,8 @@ TABLES = {
     "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT),
     "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT),
     "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT),
-    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT),
-    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(RATE_OF), SEEDS[:2]),
+    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE, "ce")),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, ABLATIONS, SEEDS[:2]),
     "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
     "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", rates_of="recipe")
@@ -201,9 +201,12 @@ def chosen_rate(table: str, row: str) -> str | None:
 
 
 def searched(table: str, row: str) -> list[Run]:
-    """The runs that choose this row's rate, perhaps of another table or row."""
-    rates_of = TABLES[table].rates_of
-    return search(rates_of, RATE_OF.get(row, row)) if rates_of in TABLES else []
+    """The runs that choose this row's rate, perhaps of another table; an ablation takes the rate of what it is of."""
+    if TABLES[table].rates_of == "recipe":
+        return []
+    if row in ABLATIONS:
+        row = R4C_BOUND if "bound" in row else "r4c"
+    return search(table if row == "ce" else TABLES[table].rates_of, row)
 
 
 def runs_of(table: str, row: str) -> list[Run]:
@@ -284,7 +287,7 @@ def figures_table(done: dict[str, list[Run]]) -> str:
 def differences_table(done: dict[str, list[Run]]) -> str:
     """R4C as published and with the bound against each baseline and each other; nothing for runs of one seed."""
     body = []
-    for ours, other in [(ours, other) for ours in ("r4c", R4C_BOUND) for other in HEADLINE if other != ours]:
+    for ours, other in [(ours, other) for ours in ("r4c", R4C_BOUND) for other in (*HEADLINE, "ce") if other != ours]:
         pairs = [(a, b) for a in done.get(ours, ()) for b in done.get(other, ()) if a.seed == b.seed]
         if len(pairs) < 2 or (ours, other) == ("r4c", R4C_BOUND):
             continue
@@ -298,11 +301,14 @@ def differences_table(done: dict[str, list[Run]]) -> str:
 
 
 def search_table(table: str) -> str:
-    tried = {row: [run for run in search(table, row) if run.is_done] for row in TABLES[table].rows}
+    """Of the rows whose rate was searched in this table; nothing without one."""
+    tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
+             for row in TABLES[table].rows}
+    tried = {row: runs for row, runs in tried.items() if runs}
     rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
-    return markdown(["row", *rates], [
+    return tried and markdown(["row", *rates], [
         [row, *(next((f"{100 * run.validation():.2f}" for run in runs if run.rate == rate), "") for rate in rates)]
-        for row, runs in tried.items()])
+        for row, runs in tried.items()]) or ""
 
 
 def tables_text(table: str) -> str:
@@ -314,9 +320,8 @@ def tables_text(table: str) -> str:
     if differences := differences_table(done):
         text += ("\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images "
                  f"(bootstrap).\n\n{differences}")
-    if TABLES[table].rates_of == table:
-        text += ("\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n"
-                 + search_table(table))
+    if tried := search_table(table):
+        text += f"\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n{tried}"
     return text
 
 

@@ -84,6 +84,20 @@ def commands(study, monkeypatch):
     return commands
 
 
+def test_softmax_is_searched_where_it_is_and_an_ablation_takes_the_rate_of_what_it_is_of(study, monkeypatch):
+    monkeypatch.setitem(reproduce.TABLES, "one label", Table("--dataset AID", "--max_epoch 2", ("ce", "r4c"), (1, 2)))
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "ce")} == {("one label", "ce")}
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c")} == {(TABLE, "r4c")}
+    for row, of in (("r4c_bound", "r4c_bound_label_sample"), ("r4c_label", "r4c")):
+        assert {(run.table, run.row) for run in reproduce.searched("other", row)} == {(TABLE, of)}
+    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
+        finish(Run("one label", "ce", rate, 1), val)
+        finish(Run(TABLE, "r4c", rate, 1), val)
+    finish(Run("one label", "r4c", "2e-4", 1))
+    assert reproduce.search_table("one label").splitlines()[2:] == ["| ce | 10.00 | 40.00 | 30.00 | 20.00 |"]
+    assert reproduce.search_table("other") == ""
+
+
 def test_runs_are_trained_tested_and_kept_once(study, commands):
     reproduce.main(["other/bce", "--jobs", "2"])
     trained = [command for command in commands if command[0] == "Train.py"]
