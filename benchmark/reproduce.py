@@ -5,10 +5,11 @@
     python benchmark/reproduce.py ucm_aitlas_96px_20epochs/bce             a row of it
     python benchmark/reproduce.py                                          no training, only the tables
 
-Each run is a Train.py and a Test.py; what is done is skipped, what was interrupted goes on. A row's learning rate is
-the one that the validation set chose in the table that searched for it. Results go to
-benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
-bootstrap.npz, figures of draws of the test images; <table>.md, .csv and .png, the curves, are made from these.
+Each run is a Train.py and a Test.py, on a GPU or one core of its own; what is done is skipped, what was interrupted
+goes on, and a run that fails is said at the end. A row's learning rate is the one that the validation set chose in the
+table that searched for it. Results go to benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv,
+metrics.json, per_label.csv, and bootstrap.npz, figures of draws of the test images; <table>.md, .csv and .png, the
+curves, are made from these.
 """
 
 import argparse
@@ -17,8 +18,11 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
+import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +35,19 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from utils.acceleration import cores  # noqa: E402
+import Train  # noqa: E402
 from utils.arguments import number  # noqa: E402
 from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
-from utils.errors import InputError, exit_cleanly  # noqa: E402
+from utils.errors import InputError, exit_cleanly, sentence  # noqa: E402
 from utils.figures.curves import draw_comparison, read_log  # noqa: E402
 from utils.figures.style import save_figure  # noqa: E402
 from utils.files import write_csv, write_text  # noqa: E402
+from utils.interruption import Interrupted  # noqa: E402
+from utils.run_log import HOW, option_value, read_args  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "study"
 SEEDS = (3050, 3051, 3052)
-RATES = ("2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
-FIRST_RATES = RATES[2:6]
+RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
 DRAWS = 1000
 
 R4C_BOUND = "r4c_bound_label_sample"
@@ -67,7 +72,12 @@ ROWS = {
     "r4c_neutral_x4": "--loss r4c --number_label 16 --number_sample 64",
 }
 HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
-ABLATIONS = tuple(row for row in ROWS if row not in (*HEADLINE, "ce"))
+# Row -> the one that it is a change of, whose learning rate it has.
+ABLATION_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in (*HEADLINE, "ce")}
+# The same at the rate that came second in the search.
+SECOND = {f"{row}_second": row for row in ("bce", R4C_BOUND)}
+ROWS |= {second: ROWS[row] for second, row in SECOND.items()}
+ABLATION_OF |= SECOND
 
 FIGURES = {  # of metrics.json; accuracy is there for one label per image
     "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
@@ -79,14 +89,16 @@ FIGURES = {  # of metrics.json; accuracy is there for one label per image
 
 @dataclass(frozen=True)
 class Table:
-    """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one, or
-    "recipe" for the published rate. (Softmax cross-entropy, for one label per image only, is searched where it is.)"""
+    """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one. (Softmax
+    cross-entropy, for one label per image only, is searched where it is.) rates: those that a search here begins with.
+    """
 
     data: str
     budget: str
     rows: tuple[str, ...] = HEADLINE
     seeds: tuple[int, ...] = SEEDS
     rates_of: str = "ucm_aitlas_96px_20epochs"
+    rates: tuple[str, ...] = RATES[4:8]
 
 
 _SMALL = "--model MobileNet-V2 --pretrained_path weights/mobilenet_v2_imagenet.pth --cache runs/image_cache"
@@ -99,10 +111,11 @@ TABLES = {
     "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT),
     "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT),
     "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE, "ce")),
-    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, ABLATIONS, SEEDS[:2]),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(ABLATION_OF), SEEDS[:2]),
     "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
     "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
-    **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", rates_of="recipe")
+    **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
+                                       rates_of=f"ucm_80_20_{model}_recipe", rates=RATES[1:5])
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
        for model in ("Resnet-50", "Swin-T")},
 }
@@ -124,32 +137,54 @@ class Run:
         return RESULTS / self.table / self.name
 
     @property
+    def options(self) -> list[str]:
+        table = TABLES[self.table]
+        return f"{table.data} {table.budget} {ROWS[self.row]} --lr {self.rate} --seed {self.seed}".split()
+
+    @property
     def is_done(self) -> bool:
-        return (self.results / "metrics.json").exists()
+        """Whether its results are there. Raises InputError where they are those of other options."""
+        if not (self.results / "metrics.json").exists():
+            return False
+        ours, theirs = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
+        for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - HOW:
+            if option_value(ours, name) != option_value(theirs, name):
+                raise InputError(f"{self.results} was made with --{name} {theirs.get(name)}, and {self.row} has "
+                                 f"{ours[name]}: remove that folder, and its runs, or put the row back")
+        return True
 
     def execute(self, environment: dict[str, str]) -> None:
-        """Train, test and keep the record; what the programs print goes to a file beside the run."""
-        work_dir = Path("runs", "study", self.table, self.name)
-        (ROOT / work_dir).mkdir(parents=True, exist_ok=True)
-        table = TABLES[self.table]
-        options = f"{table.data} {table.budget} {ROWS[self.row]} --lr {self.rate} --seed {self.seed}".split()
-        with open(ROOT / work_dir / "output.txt", "a", encoding="utf-8") as output:
-            def call(*command: str) -> None:
-                if subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, stdout=output,
-                                  stderr=output).returncode:
-                    raise InputError(f"{self.table}/{self.name} failed: see {ROOT / work_dir / 'output.txt'}")
+        """Train, test and keep the record; what the programs print goes to a file beside the run.
 
-            call("Train.py", *options, "--work-dir", str(work_dir), "--resume", "auto")
-            best = max((ROOT / work_dir).glob("*/best.pth"), key=os.path.getmtime)
-            call("Test.py", "--weights_path", str(best.relative_to(ROOT)))
+        Raises:
+            InputError: with what the program said last, where it failed.
+        """
+        work_dir = Path("runs", "study", self.table, self.name)
+        output = ROOT / work_dir / "output.txt"
+        output.parent.mkdir(parents=True, exist_ok=True)
+
+        def run(*command: str) -> None:
+            if call([sys.executable, *command], environment, output):
+                *_, last = "", *output.read_text(encoding="utf-8").splitlines()
+                raise InputError(f"{self.table}/{self.name} failed ({last.strip()}; all of it is in {output})")
+
+        run("Train.py", *self.options, "--work-dir", str(work_dir), "--resume", "auto")
+        log = max((ROOT / work_dir).glob("*/log.csv"), key=os.path.getmtime)
+        if len(read_log(log)["epoch"]) < read_args(log.parent)["args"]["max_epoch"]:
+            raise InputError(f"{log.parent} is being trained by another process: start this again when that is done")
+        run("Test.py", "--weights_path", str(log.with_name("best.pth").relative_to(ROOT)))
         self.results.mkdir(parents=True, exist_ok=True)
-        test = best.parent / "test_best"
+        test = log.parent / "test_best"
+        report = (test / "metrics.json").read_text(encoding="utf-8")
         with open(test / "scores.csv", encoding="utf-8", newline="") as file:
-            numbers = np.array([row[1:] for row in list(csv.reader(file))[1:]], dtype=np.float32)
-        drawn = draw_figures(*np.hsplit(numbers, 2), "single_label" in json.loads((test / "metrics.json").read_text()))
-        np.savez_compressed(self.results / "bootstrap.npz", **drawn)
-        for file in (best.parent / "args.json", best.parent / "log.csv", test / "per_label.csv", test / "metrics.json"):
+            images, *columns = zip(*list(csv.reader(file))[1:])
+        scores, labels = np.split(np.array(columns, dtype=np.float32).T, 2, axis=1)
+        np.savez_compressed(self.results / "bootstrap.npz", **(
+            draw_accuracy(images, scores, labels) if "single_label" in json.loads(report) else
+            draw_figures(scores, labels)))
+        for file in (log.with_name("args.json"), log, test / "per_label.csv"):
             shutil.copy(file, self.results)
+        write_text(self.results / "metrics.json", report)  # the last one: with it, the run is done
 
     def report(self) -> dict:
         return json.loads((self.results / "metrics.json").read_text())
@@ -160,25 +195,50 @@ class Run:
         return max(log["val_accuracy" if "val_accuracy" in log else "val_OF1"])
 
 
-def draw_figures(scores: np.ndarray, labels: np.ndarray, single_label: bool) -> dict[str, np.ndarray]:
+_children: set[subprocess.Popen] = set()
+
+
+def call(command: list[str], environment: dict[str, str], output: Path) -> int:
+    """Run a program, append what it prints to a file, and return its exit code."""
+    with open(output, "a", encoding="utf-8") as file, subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=file) as child:
+        _children.add(child)
+        try:
+            return child.wait()
+        finally:
+            _children.discard(child)
+
+
+def stop_the_children(number: int, frame) -> None:
+    """A scheduler may signal this program alone: let the trainings keep what they have, and end."""
+    for child in list(_children):
+        child.send_signal(number)
+    raise Interrupted(number, "the same command goes on")
+
+
+def draw_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of DRAWS draws of the images with replacement, the same draws for every run on as many images."""
     random, drawn = np.random.default_rng(0), []
     for _ in range(DRAWS):
         images = random.integers(len(scores), size=len(scores))
         s, y = scores[images], labels[images]
-        if single_label:
-            drawn.append([(s.argmax(1) == y.argmax(1)).mean()])
-        else:
-            present = y.any(0)
-            drawn.append([np.mean([average_precision_score(*pair) for pair in zip(y.T[present], s.T[present])]),
-                          f1_score(y.ravel(), s.ravel() > 0.5, zero_division=0)])
-    names = ["accuracy"] if single_label else ["mAP", "micro F1"]
-    return dict(zip(names, np.array(drawn, dtype=np.float32).T))
+        present = y.any(0)
+        drawn.append([np.mean([average_precision_score(*pair) for pair in zip(y.T[present], s.T[present])]),
+                      f1_score(y.ravel(), s.ravel() > 0.5, zero_division=0)])
+    return dict(zip(("mAP", "micro F1"), np.array(drawn, dtype=np.float32).T))
+
+
+def draw_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The same for one label per image, where the seed chooses the test images: whichever they are, a draw takes an
+    image as often (Poisson with mean 1)."""
+    often = np.stack([np.random.default_rng(zlib.crc32(image.encode())).poisson(1, DRAWS) for image in images])
+    right = scores.argmax(1) == labels.argmax(1)
+    return {"accuracy": (right @ often / often.sum(0)).astype(np.float32)}
 
 
 def search(table: str, row: str) -> list[Run]:
     """The runs that choose a row's rate: those of the first rates, and one more beyond an end that is the best."""
-    low, high = RATES.index(FIRST_RATES[0]), RATES.index(FIRST_RATES[-1])
+    low, high = RATES.index(TABLES[table].rates[0]), RATES.index(TABLES[table].rates[-1])
     while True:
         runs = [Run(table, row, rate, SEEDS[0]) for rate in RATES[low:high + 1]]
         if not all(run.is_done for run in runs):
@@ -193,20 +253,16 @@ def search(table: str, row: str) -> list[Run]:
 
 
 def chosen_rate(table: str, row: str) -> str | None:
-    """The rate that validation chose, None while the search goes on; the recipe's for the recipe."""
-    if TABLES[table].rates_of == "recipe":
-        return "1e-5"
+    """The rate that validation chose, None while the search goes on."""
     runs = searched(table, row)
-    return max(runs, key=Run.validation).rate if all(run.is_done for run in runs) else None
+    if not all(run.is_done for run in runs):
+        return None
+    return sorted(runs, key=Run.validation, reverse=True)[row in SECOND].rate
 
 
 def searched(table: str, row: str) -> list[Run]:
-    """The runs that choose this row's rate, perhaps of another table; an ablation takes the rate of what it is of."""
-    if TABLES[table].rates_of == "recipe":
-        return []
-    if row in ABLATIONS:
-        row = R4C_BOUND if "bound" in row else "r4c"
-    return search(table if row == "ce" else TABLES[table].rates_of, row)
+    """The runs that choose this row's rate, perhaps of another table and row."""
+    return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row))
 
 
 def runs_of(table: str, row: str) -> list[Run]:
@@ -216,20 +272,26 @@ def runs_of(table: str, row: str) -> list[Run]:
     return list(dict.fromkeys([*searched(table, row), *seeds]))
 
 
-def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
-    """Run what is not done of these rows, `jobs` at a time, each with its share of the cores or a GPU of its own."""
-    gpus, tables = torch.cuda.device_count(), [*TABLES]
-    places: queue.Queue[int] = queue.Queue()
-    for place in range(jobs):
-        places.put(place)
+def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
+    """Run what is not done of these rows, `jobs` at a time, each on a GPU or one core of its own, for the number of
+    threads moves figures. Returns what failed."""
+    places = [{"OMP_NUM_THREADS": "1"}]
+    if gpus := torch.cuda.device_count():
+        names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+        places = [{"CUDA_VISIBLE_DEVICES": name} for name in names.split(",")]
+    environments: queue.Queue[dict[str, str]] = queue.Queue()
+    for job in range(jobs):
+        environments.put({**os.environ, **places[job % len(places)]})
+    tables, failed = [*TABLES], {}
 
     def execute(run: Run) -> None:
-        place = places.get()
+        environment = environments.get()
         try:
-            run.execute({**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // jobs)),
-                         **({"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus else {})})
+            run.execute(environment)
+        except (InputError, OSError) as error:
+            failed[run] = sentence(error)
         finally:
-            places.put(place)
+            environments.put(environment)
 
     with tqdm(desc="runs", unit="run") as bar, ThreadPoolExecutor(jobs) as pool:
         while True:
@@ -237,25 +299,38 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> None:
             bar.total, bar.n = len(runs), sum(run.is_done for run in runs)
             bar.refresh()
             # A seed of every row before the next seed: a study that is stopped has rows that compare.
-            left = sorted((run for run in runs if not run.is_done), key=lambda run: (tables.index(run.table), run.seed))
+            left = sorted((run for run in runs if run not in failed and not run.is_done),
+                          key=lambda run: (tables.index(run.table), run.seed))
             if not left:
-                return
+                return [*failed.values()]
             for _ in pool.map(execute, left):
                 bar.update()
 
 
-def t_interval(differences: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean of paired differences."""
-    half = scipy.stats.t.ppf(0.975, len(differences) - 1) * np.std(differences, ddof=1) / len(differences)**0.5
-    return differences.mean() - half, differences.mean() + half
+def intervals(differences: np.ndarray, drawn: np.ndarray) -> list[tuple[float, float] | None]:
+    """95 % intervals of a mean difference: of the seeds, of the images, of both.
 
+    The first (Student's t) knows how the seeds scatter on these images, the second (percentiles) how the images scatter
+    with these seeds. Of both: the two variances of the mean are added, with Welch's and Satterthwaite's degrees of
+    freedom, for the draws have as many as they like.
 
-def images_interval(pairs: list[tuple[Run, Run]], figure: str) -> tuple[float, float]:
-    """The 95 % interval of the difference, mean over pairs of runs, over draws of the test images."""
-    drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair)) for pair in pairs],
-                    axis=0)
+    Args:
+        differences: (seeds,). drawn: (draws,), the mean over the seeds for each draw of the images.
+    Returns:
+        (low, high) each; None for those that want two seeds.
+    """
+    def around_the_mean(variance: float, freedom: float) -> tuple[float, float]:
+        half = scipy.stats.t.ppf(0.975, freedom) * variance**0.5
+        return differences.mean() - half, differences.mean() + half
+
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return low, high
+    more = len(differences) - 1
+    if not more:
+        return [None, (low, high), None]
+    of_seeds = np.var(differences, ddof=1) / len(differences)
+    both = of_seeds + np.var(drawn)
+    return [around_the_mean(of_seeds, more), (low, high),
+            around_the_mean(both, more * (both / of_seeds)**2 if of_seeds else np.inf)]
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
@@ -284,20 +359,23 @@ def figures_table(done: dict[str, list[Run]]) -> str:
                      for row, runs in done.items()])
 
 
-def differences_table(done: dict[str, list[Run]]) -> str:
-    """R4C as published and with the bound against each baseline and each other; nothing for runs of one seed."""
-    body = []
-    for ours, other in [(ours, other) for ours in ("r4c", R4C_BOUND) for other in (*HEADLINE, "ce") if other != ours]:
-        pairs = [(a, b) for a in done.get(ours, ()) for b in done.get(other, ()) if a.seed == b.seed]
-        if len(pairs) < 2 or (ours, other) == ("r4c", R4C_BOUND):
-            continue
-        for figure in np.load(pairs[0][0].results / "bootstrap.npz"):
+def differences_table(table: str) -> str:
+    """R4C as published and with the bound against each baseline and each other, an ablation against what it is of;
+    nothing where no seed has both."""
+    done, origins, body = finished(table), finished(TABLES[table].rates_of), []
+    compared = [(ours, other, done) for ours in ("r4c", R4C_BOUND) for other in ("bce", "focal", "asl", "ce")]
+    compared += [(R4C_BOUND, "r4c", done), *((row, other, origins) for row, other in ABLATION_OF.items())]
+    for ours, other, others in compared:
+        pairs = [(a, b) for a in done.get(ours, ()) for b in others.get(other, ()) if a.seed == b.seed]
+        for figure in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
             difference = np.subtract(*(figures_of(list(runs))[figure] for runs in zip(*pairs)))
-            intervals = (t_interval(difference), images_interval(pairs, figure))
+            drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair))
+                             for pair in pairs], axis=0)
             body.append([f"{ours} - {other}", figure, str(len(pairs)), f"{100 * difference.mean():+.2f}",
-                         *(f"[{100 * low:+.2f}, {100 * high:+.2f}]" for low, high in intervals)])
-    return body and markdown(["difference", "figure", "seeds", "mean", "interval of the seeds",
-                              "interval of the images"], body) or ""
+                         *(f"[{100 * own[0]:+.2f}, {100 * own[1]:+.2f}]" if own else ""
+                           for own in intervals(difference, drawn))])
+    return body and markdown(["difference", "figure", "seeds", "mean", "of the seeds", "of the images", "of both"],
+                             body) or ""
 
 
 def search_table(table: str) -> str:
@@ -317,9 +395,9 @@ def tables_text(table: str) -> str:
     if not done:
         return ""
     text = f"Test figures in percent, mean ± standard deviation over seeds.\n\n{figures_table(done)}"
-    if differences := differences_table(done):
+    if differences := differences_table(table):
         text += ("\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images "
-                 f"(bootstrap).\n\n{differences}")
+                 f"(bootstrap), of both.\n\n{differences}")
     if tried := search_table(table):
         text += f"\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n{tried}"
     return text
@@ -348,21 +426,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only tables)")
     parser.add_argument("--list", action="store_true", help="name every row, and how many of its runs are done")
     parser.add_argument("--jobs", type=number(int, 1), default=1, metavar="N",
-                        help="runs at a time: as many as there are GPUs, or cores")
+                        help="runs at a time: as many as there are GPUs, or else cores")
     options = parser.parse_args(argv)
     every = [(table, row) for table in TABLES for row in TABLES[table].rows]
     if options.list:
         for table, row in every:
-            runs = runs_of(table, row)
-            print(f"{table}/{row}: {sum(run.is_done for run in runs)} of {len(runs) or '?'} runs    {ROWS[row]}")
+            own = [run for run in runs_of(table, row) if run.table == table]
+            print(f"{table}/{row}: {sum(run.is_done for run in own)} of "
+                  f"{len(own) if chosen_rate(table, row) else '?'} runs    {ROWS[row]}")
         return
     unknown = [name for name in options.names if name not in TABLES and tuple(name.split("/")) not in every]
     if unknown:
         raise InputError(f"no row or table is called {', '.join(unknown)}: --list names them")
-    reproduce([(table, row) for table, row in every if {table, f"{table}/{row}"} & {*options.names}], options.jobs)
+    failed = reproduce([(table, row) for table, row in every if {table, f"{table}/{row}"} & {*options.names}],
+                       options.jobs)
     for table in TABLES:
         write_tables(table)
+    if failed:
+        raise InputError("; ".join(failed))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop_the_children)
     exit_cleanly(main)

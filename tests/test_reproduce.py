@@ -1,7 +1,11 @@
 """The study's script: how it chooses rates, what it skips, and what its tables say."""
 
 import json
-import subprocess
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ import Train
 from benchmark import reproduce
 from benchmark.reproduce import Run, Table
 from utils.errors import InputError
+from utils.interruption import Interrupted
 
 TABLE = "ucm_aitlas_96px_20epochs"
 
@@ -30,6 +35,7 @@ def study(tmp_path, monkeypatch):
 
 def finish(run, val=0.5, mAP=0.5, drawn=(0.4, 0.6)):
     run.results.mkdir(parents=True)
+    (run.results / "args.json").write_text(json.dumps({"args": vars(Train.parse_arguments(run.options))}))
     figures = {"mAP": mAP, "OF1": mAP / 2, "macro_F1": 0.1, "example_F1": 0.2, "example_F2": 0.3}
     (run.results / "metrics.json").write_text(json.dumps({
         "epoch": 2, "metrics": figures, "without_rare_labels": {"macro_F1": 0.4},
@@ -59,15 +65,16 @@ def commands(study, monkeypatch):
     """What would be run; the files of each run are written, and 2e-4 is the best rate."""
     commands = []
 
-    def stand_in(command, **options):
+    def stand_in(command, environment, output):
         commands.append(command[1:])
-        assert options["cwd"] == study
+        assert environment["OMP_NUM_THREADS"] == "1"
         if command[1] == "Train.py":
             folder = study / command[command.index("--work-dir") + 1] / "run"
             lr = float(command[command.index("--lr") + 1])
             (folder / "test_best").mkdir(parents=True)
             (folder / "best.pth").touch()
-            (folder / "args.json").write_text("{}")
+            options = vars(Train.parse_arguments(command[2:]))
+            (folder / "args.json").write_text(json.dumps({"args": options}))
             (folder / "log.csv").write_text(
                 f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,{0.9 - abs(lr - 2e-4)}\n2,1,1,0.9,0.1\n")
         else:
@@ -77,9 +84,9 @@ def commands(study, monkeypatch):
                 "metrics": dict.fromkeys(["mAP", "OF1", "macro_F1", "example_F1", "example_F2"], 0.5)}))
             (test / "per_label.csv").touch()
             (test / "scores.csv").write_text('image,score a,score b,label a,label b\n"x,y",.9,.2,1,0\nz,.3,.8,1,1\n')
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", stand_in)
+    monkeypatch.setattr(reproduce, "call", stand_in)
     monkeypatch.setattr(reproduce, "DRAWS", 3)
     return commands
 
@@ -111,7 +118,7 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
     assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text()
     commands.clear()
     reproduce.main(["other"])
-    assert [command[0] for command in commands].count("Train.py") == 4 + 2  # the search of the row whose rate it takes
+    assert [command[0] for command in commands].count("Train.py") == 4 + 2  # the search of what it is a change of
     commands.clear()
     reproduce.main(["other"])
     assert not commands
@@ -120,34 +127,51 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
 def test_every_row_has_a_seed_before_any_has_the_next(study, commands):
     for row in ("bce", "r4c_bound_label_sample"):
         for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-            finish(Run(TABLE, row, rate, 1), val)
+            finish(Run(TABLE, row, rate, 1), val, drawn=np.zeros(3))
     reproduce.main(["other", f"{TABLE}/bce"])
     trained = [command for command in commands if command[0] == "Train.py"]
     assert [(command[2], command[command.index("--seed") + 1]) for command in trained] == [
         *[("UCM_Multilabel", seed) for seed in "23"], *[("AID_Multilabel", seed) for seed in "1122"]]
 
 
-def test_a_run_that_fails_is_named(study, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 2))
-    with pytest.raises(InputError, match=r"bce_1e-4_seed1 failed: see .*output.txt"):
-        reproduce.main([f"{TABLE}/bce"])
+def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monkeypatch):
+    stand_in = reproduce.call
+
+    def fails_at(command, environment, output):
+        if command[1] == "Train.py" and "--loss r4c --lr 2e-4" in " ".join(command):
+            output.write_text("epoch 1/2\nTrain.py: error: x.tif is not there\n")
+            return 2
+        return stand_in(command, environment, output)
+
+    monkeypatch.setattr(reproduce, "call", fails_at)
+    with pytest.raises(InputError, match=r"^\S+/r4c_2e-4_seed1 failed \(Train.py: error: x.tif is not there; all of it "
+                                         r"is in .*output.txt\)$"):
+        reproduce.main([f"{TABLE}/r4c", f"{TABLE}/bce"])
+    assert [command[0] for command in commands].count("Train.py") == 3 + 6
+    assert "| bce | 2e-4 | 3 |" in (reproduce.RESULTS / f"{TABLE}.md").read_text()
     with pytest.raises(InputError, match="no row or table is called other/asl: --list names them"):
         reproduce.main(["other/asl"])
 
 
 def test_tables_are_the_figures_of_the_files(study):
     values = {"bce": (0.5, 0.6, 0.7), "r4c": (0.55, 0.62, 0.78)}
+    drawn = {row: np.random.default_rng(place).normal(values[row], 0.1, (200, 3)).T
+             for place, row in enumerate(values)}
     for row, own in values.items():
         for rate in ("1e-4", "5e-4", "1e-3"):
             finish(Run(TABLE, row, rate, 1), val=0.3)
         for seed, value in zip((1, 2, 3), own):
-            finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=np.linspace(0, 1, 41) + value)
+            finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=drawn[row][seed - 1])
     text = reproduce.tables_text(TABLE)
     assert "| bce | 2e-4 | 3 | 2, 2, 2 | 60.00 ± 10.00 | 30.00 ± 5.00 | 10.00 ± 0.00 | 40.00 ± 0.00 |" in text
-    low, high = scipy.stats.ttest_rel(values["r4c"], values["bce"]).confidence_interval()
-    mean = np.mean(np.subtract(values["r4c"], values["bce"]))
-    interval = f"[{100 * low:+.2f}, {100 * high:+.2f}]"
-    assert f"| r4c - bce | mAP | 3 | {100 * mean:+.2f} | {interval} | [+5.00, +5.00] |" in text
+    differences = np.subtract(values["r4c"], values["bce"])
+    of_seeds = scipy.stats.ttest_rel(values["r4c"], values["bce"]).confidence_interval()
+    of_images = np.percentile((drawn["r4c"] - drawn["bce"]).mean(0), [2.5, 97.5])
+    variances = differences.var(ddof=1) / 3, (drawn["r4c"] - drawn["bce"]).mean(0).var()
+    freedom = sum(variances)**2 / (variances[0]**2 / 2)
+    of_both = scipy.stats.t.interval(0.95, freedom, differences.mean(), sum(variances)**0.5)
+    cells = " | ".join(f"[{100 * low:+.2f}, {100 * high:+.2f}]" for low, high in (of_seeds, of_images, of_both))
+    assert f"| r4c - bce | mAP | 3 | {100 * differences.mean():+.2f} | {cells} |" in text
     assert "| bce | 30.00 | 60.00 | 30.00 | 30.00 |" in text
     reproduce.main([])
     assert (reproduce.RESULTS / f"{TABLE}.md").read_text() == text
@@ -155,21 +179,77 @@ def test_tables_are_the_figures_of_the_files(study):
     assert (reproduce.RESULTS / f"{TABLE}.png").exists() and not (reproduce.RESULTS / "other.md").exists()
 
 
+def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval_of_the_images(study):
+    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
+        finish(Run(TABLE, "r4c_bound_label_sample", rate, 1), val, mAP=val)
+    finish(Run("other", "r4c_bound", "2e-4", 1), mAP=0.45, drawn=(0.5, 0.6))
+    assert "| r4c_bound - r4c_bound_label_sample | mAP | 1 | +5.00 |  | [+0.25, +9.75] |  |" in reproduce.tables_text(
+        "other")
+    assert reproduce.chosen_rate("other", "r4c_bound_label_sample_second") == "5e-4"
+
+
+def test_seeds_that_agree_leave_the_scatter_of_the_images():
+    drawn = np.random.default_rng(0).normal(0.1, 0.02, 5000)
+    _, of_images, of_both = reproduce.intervals(np.full(3, 0.1), drawn)
+    assert of_both == pytest.approx(of_images, abs=0.002)
+
+
+def test_results_of_other_options_are_refused(study):
+    run = Run(TABLE, "r4c_bound_label_sample", "1e-4", 1)
+    finish(run)
+    assert run.is_done
+    options = json.loads((run.results / "args.json").read_text())
+    (run.results / "args.json").write_text(json.dumps({"args": {**options["args"], "bound": False}}))
+    with pytest.raises(InputError, match="was made with --bound False, and r4c_bound_label_sample has True: remove"):
+        reproduce.main(["--list"])
+
+
+def test_an_unfinished_run_is_not_taken_for_a_finished_one(study, commands):
+    run = Run(TABLE, "bce", "1e-4", 1)
+    folder = study / "runs" / "study" / TABLE / run.name / "another"
+    folder.mkdir(parents=True)
+    finish(run)
+    for file in ("args.json", "log.csv"):
+        (run.results / file).replace(folder / file)
+    (run.results / "metrics.json").unlink()
+    text = (folder / "log.csv").read_text()
+    (folder / "log.csv").write_text("".join(text.splitlines(keepends=True)[:2]))
+    os.utime(folder / "log.csv", (2e9, 2e9))
+    with pytest.raises(InputError, match="another is being trained by another process"):
+        run.execute({"OMP_NUM_THREADS": "1"})
+
+
+def test_a_signal_reaches_the_trainings(study):
+    output = study / "output.txt"
+    sleeper = ("import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print('up', flush=True); "
+               "time.sleep(60)")
+    with ThreadPoolExecutor() as pool:
+        code = pool.submit(reproduce.call, [sys.executable, "-c", sleeper], None, output)
+        while not output.exists() or not output.read_text():
+            time.sleep(0.05)
+        with pytest.raises(Interrupted):
+            reproduce.stop_the_children(signal.SIGTERM, None)
+        assert code.result(timeout=30) == 143
+
+
 def test_draws_are_resampled_images(monkeypatch):
     monkeypatch.setattr(reproduce, "DRAWS", 50)
     generator = np.random.default_rng(5)
     labels = (generator.random((40, 3)) < 0.4).astype(np.float32)
     scores = (0.3 * labels + 0.6 * generator.random((40, 3))).astype(np.float32)
-    drawn = reproduce.draw_figures(scores, labels, single_label=False)
+    drawn = reproduce.draw_figures(scores, labels)
     images = np.random.default_rng(0).integers(40, size=40)  # the first draw
     assert drawn["mAP"][0] == pytest.approx(np.mean([
         average_precision_score(labels[images, c], scores[images, c]) for c in range(3)]))
     assert drawn["micro F1"][0] == pytest.approx(f1_score(labels[images], scores[images] > 0.5, average="micro"))
     assert abs(drawn["mAP"].mean() - average_precision_score(labels, scores)) < 0.05 < 10 * drawn["mAP"].std()
     one = np.eye(3)[generator.integers(3, size=40)]
-    accuracy = reproduce.draw_figures(scores, one, single_label=True)
-    assert list(accuracy) == ["accuracy"] and len(accuracy["accuracy"]) == 50
-    assert accuracy["accuracy"][0] == np.float32((scores.argmax(1) == one.argmax(1))[images].mean())
+    names, right = [f"image {number}" for number in range(40)], scores.argmax(1) == one.argmax(1)
+    accuracy = reproduce.draw_accuracy(names, scores, one)["accuracy"]
+    assert len(accuracy) == 50 and abs(accuracy.mean() - right.mean()) < 0.05 < 10 * accuracy.std()
+    # Another seed tests other images, in another order: those that both test are drawn alike.
+    backwards = reproduce.draw_accuracy(names[::-1], scores[::-1], one[::-1])["accuracy"]
+    np.testing.assert_allclose(backwards, accuracy, rtol=1e-6)
 
 
 def test_every_row_is_a_command_that_train_takes(capsys):
