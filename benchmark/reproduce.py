@@ -311,26 +311,20 @@ def intervals(differences: np.ndarray, drawn: np.ndarray) -> list[tuple[float, f
     """95 % intervals of a mean difference: of the seeds, of the images, of both.
 
     The first (Student's t) knows how the seeds scatter on these images, the second (percentiles) how the images scatter
-    with these seeds. Of both: the two variances of the mean are added, with Welch's and Satterthwaite's degrees of
-    freedom, for the draws have as many as they like.
+    with these seeds. Of both: half its length is the root of the sum of theirs squared, so it is longer than either.
 
     Args:
         differences: (seeds,). drawn: (draws,), the mean over the seeds for each draw of the images.
     Returns:
         (low, high) each; None for those that want two seeds.
     """
-    def around_the_mean(variance: float, freedom: float) -> tuple[float, float]:
-        half = scipy.stats.t.ppf(0.975, freedom) * variance**0.5
-        return differences.mean() - half, differences.mean() + half
-
+    mean, seeds = differences.mean(), len(differences)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    more = len(differences) - 1
-    if not more:
+    if seeds == 1:
         return [None, (low, high), None]
-    of_seeds = np.var(differences, ddof=1) / len(differences)
-    both = of_seeds + np.var(drawn)
-    return [around_the_mean(of_seeds, more), (low, high),
-            around_the_mean(both, more * (both / of_seeds)**2 if of_seeds else np.inf)]
+    half = scipy.stats.t.ppf(0.975, seeds - 1) * differences.std(ddof=1) / seeds**0.5
+    both = np.hypot(half, (high - low) / 2)
+    return [(mean - half, mean + half), (low, high), (mean - both, mean + both)]
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
