@@ -98,7 +98,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                         help="the parts of r4c that are summed, of feature, label and sample (default: all three)")
     losses.add_argument("--bound", action="store_true",
                         help="L2R-label and L2R-sample rank logits by a bound of nDCG, with a slope everywhere: not "
-                             "the method as published, and in our study better at short budgets")
+                             "the method as published (benchmark/RESULTS.md compares them)")
     losses.add_argument("--focal_gamma", type=number(float, 0), default=2.0, metavar="G",
                         help="larger values look away from easy entries")
     losses.add_argument("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
@@ -132,6 +132,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     args = parser.parse_args(argv, argparse.Namespace(**started or {}))
     args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
     args.save_path = args.save_path and os.path.abspath(args.save_path)
+    args.parts = args.parts and [part for part in PARTS if part in args.parts]  # in any order, it is one run
     return args
 
 

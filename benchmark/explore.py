@@ -3,7 +3,7 @@
     python benchmark/explore.py                      all rows and seeds that are not done, then tables and figure
     python benchmark/explore.py r4c --seeds 3050     one row
 
-The blocks of MobileNet-V2 from --block on are trained on what the earlier ones, kept as they are, give for each image
+The last blocks of MobileNet-V2 are trained on what the earlier ones, kept as they are, give for each image
 of UCM's AiTLAS list in its eight rotations and flips: 2 to 3 seconds an epoch on one core. A run is a file
 results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, as it is, with averaged weights and
 with scores averaged over the eight views, and of every epoch, with what the gradients do. explore.md and explore.png
@@ -43,6 +43,8 @@ from utils.metrics import multilabel_metrics  # noqa: E402
 from utils.run_log import environment, make_folder  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "explore"
+IMAGE_SIZE, EPOCHS = 96, 20
+BLOCK = 14  # of 0 to 18: the first that is trained
 
 
 def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -124,8 +126,8 @@ class Annealed(nn.Module):
 
 @dataclass(frozen=True)
 class Row:
-    """loss: that of an epoch, by the share of all epochs before it. lr: what reproduce.py's search chose, or for its
-    relatives."""
+    """loss: that of an epoch, by the share of all epochs before it. lr: for the forms of R4C and of its bound, what
+    reproduce.py's search chose for these; for the others, the same 5e-4."""
 
     what: str
     loss: Callable[[float], nn.Module]
@@ -160,19 +162,19 @@ ROWS = {
 class LastBlocks(nn.Module):
     """The trainable end of the network: kept activations -> (features, logits)."""
 
-    def __init__(self, model: nn.Module, block: int):
+    def __init__(self, model: nn.Module):
         super().__init__()
-        self.blocks, self.classifier = model.features[block:], model.classifier
+        self.blocks, self.classifier = model.features[BLOCK:], model.classifier
 
     def forward(self, activations: Tensor) -> tuple[Tensor, Tensor]:
         return self.classifier(self.blocks(activations).mean((2, 3)))
 
 
-def keep_activations(model: nn.Module, options: argparse.Namespace) -> dict[str, tuple[Tensor, Tensor]]:
+def keep_activations(model: nn.Module, data_root: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Part of the split -> activations (views, N, channels, height, width) before the block, and labels (N, C)."""
-    lists = {part: f"{options.data_root}/UCM_Multilabel/splits/aitlas_{part}.txt" for part in ("train", "val", "test")}
-    data = load_data("UCM_Multilabel", options.data_root, lists)
-    transform, normalize, kept = eval_transform(options.image_size), Normalize(), {}
+    lists = {part: f"{data_root}/UCM_Multilabel/splits/aitlas_{part}.txt" for part in ("train", "val", "test")}
+    data = load_data("UCM_Multilabel", data_root, lists)
+    transform, normalize, kept = eval_transform(IMAGE_SIZE), Normalize(), {}
     with torch.no_grad():
         for part, split in data.splits.items():
             batches = []
@@ -181,7 +183,7 @@ def keep_activations(model: nn.Module, options: argparse.Namespace) -> dict[str,
                 images = normalize(torch.stack([transform(load_image(file)) for file in files]))
                 turned = [torch.rot90(images, turn, (2, 3)) for turn in range(4)]
                 views = turned + [view.flip(3) for view in turned]
-                batches.append(torch.stack([model.features[:options.block](view) for view in views]))
+                batches.append(torch.stack([model.features[:BLOCK](view) for view in views]))
             kept[part] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
     return kept
 
@@ -218,22 +220,21 @@ def figures(network: nn.Module, kept: dict[str, tuple[Tensor, Tensor]], views: i
     return of_parts
 
 
-def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: argparse.Namespace) -> dict:
+def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretrained_path: str) -> dict:
     """The recipe: Adam, batch 16, its schedule; a view of each image at random. Returns what the result file holds."""
     torch.manual_seed(seed)
-    network = LastBlocks(build_model("MobileNet-V2", 17, options.pretrained_path), options.block)
-    network = network.to(memory_format=torch.channels_last)
+    network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
     # A step counts a hundredth: an average over about an epoch.
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     this, lr = ROWS[row], ROWS[row].lr
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
     activations, labels = kept["train"]
     epochs, best, best_network, start = [], None, None, time.perf_counter()
-    for epoch in tqdm(range(1, options.max_epoch + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
-        done = (epoch - 1) / options.max_epoch
+    for epoch in tqdm(range(1, EPOCHS + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
+        done = (epoch - 1) / EPOCHS
         loss = this.loss(done)
         optimizer.param_groups[0]["lr"] = (lr * (1 + math.cos(math.pi * done)) / 2 if this.cosine else
-                                           learning_rate(epoch, options.max_epoch, lr))
+                                           learning_rate(epoch, EPOCHS, lr))
         network.train()
         measured: list[dict[str, float]] = []
         for step, batch in enumerate(torch.randperm(len(labels)).split(16)):
@@ -249,12 +250,10 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], options: 
                        **{name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}})
         if best is None or epochs[-1]["val"]["micro F1"] >= best["val"]["micro F1"]:
             best, best_network = epochs[-1], copy.deepcopy(network)
-    averages = [own["averaged"] for own in epochs]
     return {"row": row, "what": this.what, "lr": lr, "seed": seed, "best": best,
-            "averaged": max(averages, key=lambda own: own["val"]["micro F1"]),
-            "views": figures(best_network, kept, views=8),
-            "seconds": time.perf_counter() - start, "options": vars(options), **environment(torch.device("cpu")),
-            "epochs": epochs}
+            "averaged": max((own["averaged"] for own in reversed(epochs)), key=lambda own: own["val"]["micro F1"]),
+            "views": figures(best_network, kept, views=8), "seconds": time.perf_counter() - start,
+            "image_size": IMAGE_SIZE, "block": BLOCK, **environment(torch.device("cpu")), "epochs": epochs}
 
 
 def results() -> dict[str, list[dict]]:
@@ -300,7 +299,8 @@ def draw():
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=7)
+        if axes.lines:
+            axes.legend(fontsize=7)
     return figure
 
 
@@ -310,18 +310,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--data_root", default="data")
     parser.add_argument("--pretrained_path", default="weights/mobilenet_v2_imagenet.pth")
-    parser.add_argument("--image_size", type=int, default=96)
-    parser.add_argument("--block", type=int, default=14, help="the first that is trained, of 0 to 18")
-    parser.add_argument("--max_epoch", type=int, default=20)
     options = parser.parse_args(argv)
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no row is called {', '.join(unknown)}")
     left = [(row, seed, file) for seed in options.seeds for row in options.rows or ROWS
             if not (file := RESULTS / f"{row}_seed{seed}.json").exists()]
     if left:
-        kept = keep_activations(build_model("MobileNet-V2", 17, options.pretrained_path).eval(), options)
+        kept = keep_activations(build_model("MobileNet-V2", 17, options.pretrained_path).eval(), options.data_root)
     for row, seed, file in tqdm(left, desc="runs", unit="run"):
-        write_text(make_folder(RESULTS) / file.name, json.dumps(train(row, seed, kept, options), indent=1) + "\n")
+        result = train(row, seed, kept, options.pretrained_path)
+        write_text(make_folder(RESULTS) / file.name, json.dumps(result, indent=1) + "\n")
     write_text(RESULTS / "explore.md", table())
     save_figure(draw(), RESULTS / "explore")
     print(table())

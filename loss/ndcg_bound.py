@@ -26,9 +26,8 @@ def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
 
     DCG / sum_j (2^r_j - 1) = sum_i w_i / log2(1 + rank_i) >= 1 / log2(1 + loss + sum_i w_i i).
 
-    The last sum does not depend on the scores: what makes the loss small makes nDCG large. (Pairs weighed by a
-    difference of gains are LambdaRank's, here without its discounts; the logistic bound of a mean rank is "ARP loss 1"
-    in Wang et al., "The LambdaLoss framework for ranking metric optimization", 2018.)
+    The last sum does not depend on the scores: what makes the loss small makes nDCG large. (It is "ARP loss 2" of Wang
+    et al., "The LambdaLoss framework for ranking metric optimization", 2018, with nDCG's gains for relevances.)
 
     Args:
         scores: (L, N), a list of N items per row; higher is better. Unbounded, as logits are: the step is one of 1.

@@ -23,7 +23,7 @@ class R4CLoss(nn.Module):
         parts: those of PARTS that are summed; the method has all three.
         bound: L2R-label and L2R-sample rank logits by a bound of nDCG (`ndcg_bound_loss`); off in the method.
     Raises:
-        ValueError: for no part, or unknown ones.
+        ValueError: for no part, unknown ones, or `bound` where neither L2R-label nor L2R-sample is one.
     """
 
     activation = "sigmoid"  # what makes scores of the logits
@@ -33,6 +33,8 @@ class R4CLoss(nn.Module):
         super().__init__()
         if not parts or not set(parts) <= set(PARTS):
             raise ValueError(f"R4C's parts are some of {', '.join(PARTS)}, not {', '.join(parts) or 'none'}")
+        if bound and set(parts) == {"feature"}:
+            raise ValueError("R4C's bound changes L2R-label and L2R-sample, and neither is among the parts")
         self.number_sample, self.range_sample = number_sample, range_sample
         self.number_label, self.range_label = number_label, range_label
         self.lambdas, self.parts, self.bound = lambdas, parts, bound

@@ -207,7 +207,7 @@ def test_the_options_of_r4c_reach_the_loss():
     assert attributes() == vars(R4CLoss())
     changed = attributes("--number_sample", "3", "--range_sample", "0.2", "--number_label", "5", "--range_label", "0.3",
                          "--lambdas", "2", "--parts", "sample", "feature", "--bound")
-    assert changed == vars(R4CLoss(3, 5, 0.2, 0.3, 2, ["sample", "feature"], bound=True))
+    assert changed == vars(R4CLoss(3, 5, 0.2, 0.3, 2, ["feature", "sample"], bound=True))
 
 
 # Bad input

@@ -146,6 +146,7 @@ def test_titles_say_what_differs():
     assert run_titles([run, {**run, "seed": 2}], ignore=["seed"]) == ["BCE", "BCE"]
     # Options that older code did not have are off in its runs.
     assert run_titles([run, {**run, "amp": False}]) == ["BCE", "BCE"]
-    assert run_titles([run, {**run, "amp": True}]) == ["BCE, amp False", "BCE, amp True"]
+    assert run_titles([run, {**run, "amp": True}]) == ["BCE", "BCE, amp"]
+    assert run_titles([run, {**run, "parts": ["label", "sample"]}]) == ["BCE", "BCE, parts label sample"]
     assert differ_only_by("seed", {**run, "amp": False, "cache": None, "seed": 2}, {**run, "cache": "x"})
     assert not differ_only_by("seed", {**run, "amp": True}, run)

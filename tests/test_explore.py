@@ -1,5 +1,6 @@
 """The exploration's own pieces: what it says of gradients, and the losses that are nowhere else."""
 
+import json
 import math
 
 import pytest
@@ -67,3 +68,36 @@ def test_balanced_parts_have_gradients_of_one_norm():
     mean = sum(gradient.norm() for gradient in gradients.values()) / 3
     expected = sum(gradient / gradient.norm() * mean for gradient in gradients.values())
     torch.testing.assert_close(torch.autograd.grad(total, features)[0], expected)
+
+
+def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(explore, "RESULTS", tmp_path)
+    monkeypatch.setattr(explore, "EPOCHS", 2)
+    monkeypatch.setattr(explore, "BLOCK", 18)
+    labels = torch.tensor([[1.0, 0] * 8 + [1], [0, 1] * 8 + [0]])
+    kept = {part: (torch.randn(8, 2 * pairs, 320, 3, 3), labels.repeat(pairs, 1))
+            for part, pairs in (("train", 16), ("val", 4), ("test", 3))}
+    for seed in (1, 2):
+        result = explore.train("bound_cosine", seed, kept, None)
+        assert [own["epoch"] for own in result["epochs"]] == [1, 2]
+        assert result["best"]["val"]["micro F1"] == max(own["val"]["micro F1"] for own in result["epochs"])
+        assert all(0 <= result[how][part][name] <= 1 for how in ("best", "averaged", "views")
+                   for part in ("val", "test") for name in ("mAP", "micro F1"))
+        (tmp_path / f"bound_cosine_seed{seed}.json").write_text(json.dumps(result))
+    rows = [line.split(" | ") for line in explore.table().splitlines() if line.startswith("| bound_cosine")]
+    assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
+    assert explore.draw()
+
+
+def test_scores_are_means_over_views():
+    activations, labels = torch.randn(8, 4, 3), torch.tensor([[1.0, 0], [0, 1], [1, 1], [0, 0]])
+
+    class Network(torch.nn.Module):
+        def forward(self, batch):
+            return None, batch[:, :2]
+
+    kept = {"val": (activations, labels), "test": (activations, labels)}
+    for views in (1, 8):
+        scores = torch.sigmoid(activations[:views, :, :2]).mean(0)
+        expected = explore.multilabel_metrics(scores.numpy(), labels.numpy())
+        assert explore.figures(Network(), kept, views)["test"] == {"mAP": expected["mAP"], "micro F1": expected["OF1"]}

@@ -331,6 +331,8 @@ def test_parts_of_r4c():
     for wrong in ([], ["labels"]):
         with pytest.raises(ValueError, match="parts are some of feature, label, sample"):
             R4CLoss(parts=wrong)
+    with pytest.raises(ValueError, match="neither is among the parts"):
+        R4CLoss(parts=["feature"], bound=True)
 
 
 def test_good_scores_and_features_cost_less():

@@ -153,8 +153,10 @@ def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[s
         for place, run in enumerate(runs):
             alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
             values = {str(option_value(other, name)) for other in (known if name in _CONTEXT else alike)}
-            if run and len(values) > 1:
-                titles[place] += f", {name} {Path(str(run.get(name, False))).name}"
+            value = option_value(run, name)
+            if value is not None and len(values) > 1:
+                shown = " ".join(map(str, value)) if isinstance(value, list) else Path(str(value)).name
+                titles[place] += f", {name}" if value is True else f", {name} {shown}"
     return titles
 
 
