@@ -119,6 +119,8 @@ TABLES = {
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
        for model in ("Resnet-50", "Swin-T")},
 }
+HEADLINE_TABLES = {"UCM, AiTLAS's lists": "ucm_aitlas_96px_20epochs", "UCM, 80/20": "ucm_80_20_96px_20epochs",
+                   "AID_Multilabel": "aid_multilabel_96px_20epochs", "AID, 20/80": "aid_20_80_96px_20epochs"}
 
 
 @dataclass(frozen=True)
@@ -372,6 +374,18 @@ def differences_table(table: str) -> str:
                              body) or ""
 
 
+def headline_table() -> str:
+    """The README's: mAP and micro F1 (accuracy) of the headline rows, of each table that has all their runs."""
+    columns = {}
+    for title, table in HEADLINE_TABLES.items():
+        figures = {row: figures_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
+        if figures.keys() >= {*HEADLINE}:
+            for name in ("accuracy",) if "accuracy" in figures["r4c"] else ("mAP", "micro F1"):
+                columns[f"{title}: {name}"] = {row: percent_cell(mean_and_deviation(own[name]))
+                                               for row, own in figures.items()}
+    return markdown(["row", *columns], [[row, *(cells[row] for cells in columns.values())] for row in HEADLINE])
+
+
 def search_table(table: str) -> str:
     """Of the rows whose rate was searched in this table; nothing without one."""
     tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
@@ -436,6 +450,7 @@ def main(argv: list[str] | None = None) -> None:
                        options.jobs)
     for table in TABLES:
         write_tables(table)
+    print(headline_table())
     if failed:
         raise InputError("; ".join(failed))
 

@@ -27,9 +27,10 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     monkeypatch.setattr(reproduce, "TABLES", {
-        TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "r4c", "r4c_bound_label_sample"), (1, 2, 3)),
+        TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", seeds=(1, 2, 3)),
         "other": Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c_bound"), (1, 2))})
     monkeypatch.setattr(reproduce, "SEEDS", (1, 2, 3))
+    monkeypatch.setattr(reproduce, "HEADLINE_TABLES", {"UCM": TABLE, "AID": "other"})
     return tmp_path
 
 
@@ -185,6 +186,19 @@ def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval
     assert "| r4c_bound - r4c_bound_label_sample | mAP | 1 | +5.00 |  | [+0.25, +9.75] |  |" in reproduce.tables_text(
         "other")
     assert reproduce.chosen_rate("other", "r4c_bound_label_sample_second") == "5e-4"
+
+
+def test_the_headline_has_the_tables_that_are_whole(study):
+    for place, row in enumerate(reproduce.HEADLINE):
+        for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
+            finish(Run(TABLE, row, rate, 1), val, mAP=0.5 + place / 100)
+        finish(Run(TABLE, row, "2e-4", 2), mAP=0.7 + place / 100)
+    assert reproduce.headline_table().splitlines()[0] == "| row |"
+    for place, row in enumerate(reproduce.HEADLINE):
+        finish(Run(TABLE, row, "2e-4", 3), mAP=0.6 + place / 100)
+    assert reproduce.headline_table().splitlines()[::2] == [
+        "| row | UCM: mAP | UCM: micro F1 |", "| bce | 60.00 ± 10.00 | 30.00 ± 5.00 |",
+        "| asl | 62.00 ± 10.00 | 31.00 ± 5.00 |", "| r4c_bound_label_sample | 64.00 ± 10.00 | 32.00 ± 5.00 |"]
 
 
 def test_results_of_other_options_are_refused(study):
