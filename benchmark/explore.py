@@ -134,6 +134,12 @@ class Row:
     lr: float = 5e-4
     cosine: bool = False
 
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, from 1: the recipe's schedule, or a half cosine."""
+        if self.cosine:
+            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / EPOCHS)) / 2
+        return learning_rate(epoch, EPOCHS, self.lr)
+
 
 _R4C_BOUND = R4CLoss(parts=("label", "sample"), bound=True)
 ROWS = {
@@ -226,15 +232,13 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretraine
     network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
     # A step counts a hundredth: an average over about an epoch.
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
-    this, lr = ROWS[row], ROWS[row].lr
-    optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
+    this = ROWS[row]
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
     activations, labels = kept["train"]
     epochs, best, best_network, start = [], None, None, time.perf_counter()
     for epoch in tqdm(range(1, EPOCHS + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
-        done = (epoch - 1) / EPOCHS
-        loss = this.loss(done)
-        optimizer.param_groups[0]["lr"] = (lr * (1 + math.cos(math.pi * done)) / 2 if this.cosine else
-                                           learning_rate(epoch, EPOCHS, lr))
+        loss = this.loss((epoch - 1) / EPOCHS)
+        optimizer.param_groups[0]["lr"] = this.rate(epoch)
         network.train()
         measured: list[dict[str, float]] = []
         for step, batch in enumerate(torch.randperm(len(labels)).split(16)):
@@ -250,7 +254,7 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretraine
                        **{name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}})
         if best is None or epochs[-1]["val"]["micro F1"] >= best["val"]["micro F1"]:
             best, best_network = epochs[-1], copy.deepcopy(network)
-    return {"row": row, "what": this.what, "lr": lr, "seed": seed, "best": best,
+    return {"row": row, "what": this.what, "lr": this.lr, "seed": seed, "best": best,
             "averaged": max((own["averaged"] for own in reversed(epochs)), key=lambda own: own["val"]["micro F1"]),
             "views": figures(best_network, kept, views=8), "seconds": time.perf_counter() - start,
             "image_size": IMAGE_SIZE, "block": BLOCK, **environment(torch.device("cpu")), "epochs": epochs}

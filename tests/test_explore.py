@@ -60,6 +60,11 @@ def test_the_other_forms_of_r4c_change_just_what_they_say():
     assert "sample" in explore.ROWS["warm_up"].loss(0.2)(features, logits, labels)[1]
 
 
+def test_the_learning_rate_of_an_epoch():
+    assert [explore.ROWS["bce"].rate(epoch) for epoch in (1, 10)] == pytest.approx([5e-4, 5e-5])
+    assert [explore.ROWS["bce_cosine"].rate(epoch) for epoch in (1, 11)] == pytest.approx([5e-4, 2.5e-4])
+
+
 def test_balanced_parts_have_gradients_of_one_norm():
     features, labels = torch.randn(6, 5, requires_grad=True), (torch.rand(6, 4) < 0.5).float()
     logits = features @ torch.randn(5, 4)
@@ -74,12 +79,20 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
     monkeypatch.setattr(explore, "RESULTS", tmp_path)
     monkeypatch.setattr(explore, "EPOCHS", 2)
     monkeypatch.setattr(explore, "BLOCK", 18)
+    averaged = []
+
+    class Averaged(explore.AveragedModel):
+        def update_parameters(self, model):
+            averaged.append(model)
+            super().update_parameters(model)
+
+    monkeypatch.setattr(explore, "AveragedModel", Averaged)
     labels = torch.tensor([[1.0, 0] * 8 + [1], [0, 1] * 8 + [0]])
     kept = {part: (torch.randn(8, 2 * pairs, 320, 3, 3), labels.repeat(pairs, 1))
             for part, pairs in (("train", 16), ("val", 4), ("test", 3))}
     for seed in (1, 2):
         result = explore.train("bound_cosine", seed, kept, None)
-        assert [own["epoch"] for own in result["epochs"]] == [1, 2]
+        assert [own["epoch"] for own in result["epochs"]] == [1, 2] and len(averaged) == seed * 2 * 32 / 16
         assert result["best"]["val"]["micro F1"] == max(own["val"]["micro F1"] for own in result["epochs"])
         assert all(0 <= result[how][part][name] <= 1 for how in ("best", "averaged", "views")
                    for part in ("val", "test") for name in ("mAP", "micro F1"))
