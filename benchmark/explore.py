@@ -274,9 +274,9 @@ def table() -> str:
     def cells(runs: list[dict], how: str) -> list[str]:
         return [percent_cell(mean_and_deviation([run[how][part][name] for run in runs])) for part, name in columns]
 
-    plain = markdown(["row", "what", "lr", "seeds", *titles, "seconds"], [
-        [row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best"),
-         f"{sum(run['seconds'] for run in runs) / len(runs):.0f}"] for row, runs in results().items()])
+    plain = markdown(["row", "what", "lr", "seeds", *titles], [
+        [row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best")]
+        for row, runs in results().items()])
     other = markdown(["row", *(f"{how}: {title}" for how in ("averaged", "views") for title in titles)], [
         [row, *cells(runs, "averaged"), *cells(runs, "views")] for row, runs in results().items()])
     return f"{plain}\nThe same runs with averaged weights, and with scores averaged over eight views:\n\n{other}"
