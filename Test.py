@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import (Data, ImageDataset, Normalize, Split, build_loader, dataset_name, eval_transform, fingerprint,
-                     images_at, load_data, load_image)
+from dataset import (Data, ImageDataset, Normalize, Split, all_views, build_loader, dataset_name, eval_transform,
+                     fingerprint, images_at, load_data, load_image)
 from model import NETWORKS, load_trained, network_name
 from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
                              pick_num_workers)
@@ -69,6 +69,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image_size", type=image_size, metavar="PX", help="(default: as in training, else 512)")
     parser.add_argument("--test_batch_size", type=batch_size, default=64, metavar="B",
                         help="images at a time; has no influence on the figures")
+    parser.add_argument("--all_views", action="store_true",
+                        help="average the scores over the eight rotations and mirror images of each image: eight "
+                             "times the work, and not the method as published")
     parser.add_argument("--save_path", metavar="DIR",
                         help="folder for the results (default: test_best beside best.pth, val_best for a list val.txt, "
                              "images_best for --images; for the figures of several checkpoints, comparison in "
@@ -252,7 +255,8 @@ def scores_of(checkpoint: Checkpoint, results: Results, args: argparse.Namespace
                           pick_num_workers(args.num_workers, device), device)
     model = checkpoint.model.to(device, memory_format=torch.channels_last)
     scores, _ = predict(model, loader, checkpoint.normalize().to(device), device, checkpoint.title,
-                        checkpoint.about.get("activation", "sigmoid"), args.amp)
+                        checkpoint.about.get("activation", "sigmoid"), args.amp,
+                        **({"views": all_views} if args.all_views else {}))
     return scores[:, [checkpoint.names.index(name) for name in results.names]]
 
 
@@ -270,9 +274,11 @@ def save_report(checkpoint: Checkpoint, results: Results, args: argparse.Namespa
     """Write the tables of a test, and print them; returns the report that metrics.json holds."""
     scores, size = results.scores[checkpoint.title], checkpoint.image_size
     report = {"weights": str(checkpoint.weights), "epoch": checkpoint.about.get("epoch"), "image_size": size,
-              "device": str(pick_device(args.device)),
+              "all_views": args.all_views, "device": str(pick_device(args.device)),
               **evaluate(scores, results.labels, results.names, results.single_label)}
-    print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}\n\n{format_report(report)}")
+    views = ", means of 8 views" if args.all_views else ""
+    print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}{views}\n\n"
+          f"{format_report(report)}")
     write_report(checkpoint.folder, report, results.images, scores, results.labels)
     print(f"\nresults: {checkpoint.folder}")
     return report

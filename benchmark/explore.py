@@ -29,7 +29,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmark.reproduce import SEEDS, markdown  # noqa: E402
-from dataset import Normalize, eval_transform, load_data, load_image  # noqa: E402
+from dataset import Normalize, all_views, eval_transform, load_data, load_image  # noqa: E402
 from loss import (  # noqa: E402
     PARTS, R4CLoss, approx_ndcg_loss, build_loss, feature_ranking_loss, label_ranking_loss, sample_ranking_loss,
 )
@@ -187,9 +187,7 @@ def keep_activations(model: nn.Module, data_root: str) -> dict[str, tuple[Tensor
             for place in tqdm(range(0, len(split.images), 64), desc=f"activations, {part}", leave=False):
                 files = split.images[place:place + 64]
                 images = normalize(torch.stack([transform(load_image(file)) for file in files]))
-                turned = [torch.rot90(images, turn, (2, 3)) for turn in range(4)]
-                views = turned + [view.flip(3) for view in turned]
-                batches.append(torch.stack([model.features[:BLOCK](view) for view in views]))
+                batches.append(torch.stack([model.features[:BLOCK](view) for view in all_views(images)]))
             kept[part] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
     return kept
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from utils.errors import InputError, some, warn
 from utils.interruption import leave_signals_to_the_main_process
 
-from .augment import RandomFlipsAndRotation
+from .augment import RandomFlipsAndRotation, all_views
 from .class_folders import ImageClasses, find_class_images, image_classes, part_folders, unpacked
 from .image_cache import cached_images
 from .image_list import find_images, fingerprint, images_at, read_image_list, write_image_list

@@ -34,6 +34,13 @@ class RandomFlipsAndRotation(nn.Module):
         return flip_and_rotate(images, left_right < 0.5, up_down < 0.5, 90 * (2 * turn - 1))
 
 
+def all_views(images: Tensor) -> list[Tensor]:
+    """The eight ways to lay down a picture taken from above: square images (B, C, H, W), turned by quarters, and the
+    mirror images of these."""
+    turned = [torch.rot90(images, quarters, (2, 3)) for quarters in range(4)]
+    return turned + [view.flip(3) for view in turned]
+
+
 def flip_and_rotate(images: Tensor, left_right: Tensor, up_down: Tensor, degrees: Tensor) -> Tensor:
     """Flip, then turn counter-clockwise about the centre.
 

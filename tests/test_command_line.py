@@ -212,6 +212,14 @@ def test_the_options_of_r4c_reach_the_loss():
 
 # Bad input
 
+def test_all_views_are_averaged_where_asked_for(trained, capsys):
+    plain = evaluate("--weights_path", trained / "best.pth")
+    averaged = evaluate("--weights_path", trained / "best.pth", "--all_views")
+    assert (plain["all_views"], averaged["all_views"]) == (False, True)
+    assert "x 64, means of 8 views\n" in capsys.readouterr().out
+    assert plain["metrics"]["ranking_loss"] != averaged["metrics"]["ranking_loss"]
+
+
 def test_programs_stop_with_one_sentence(tmp_path):
     done = run("Train.py", "--dataset", "UCM_Multilabel", "--data_root", tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1

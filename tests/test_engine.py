@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from dataset import all_views
 from loss import R4CLoss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
@@ -77,6 +78,19 @@ def test_training_lowers_the_loss_and_prediction_follows(loader):
     np.testing.assert_array_equal(labels, expected_labels)
     with torch.no_grad():
         np.testing.assert_allclose(scores, torch.sigmoid(model.fc(normalize(images).flatten(1))), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation, scores_of", [("sigmoid", torch.sigmoid), ("softmax", lambda own: own.softmax(1))])
+def test_scores_are_means_over_views(loader, activation, scores_of):
+    model, device = Pixels(), torch.device("cpu")
+    averaged, _ = predict(model, loader, normalize, device, "test", activation, views=all_views)
+    images = normalize(loader.dataset.tensors[0])
+    quarters = [np.rot90(images.numpy(), k, (2, 3)) for k in range(4)]
+    eight = [torch.from_numpy(view.copy()) for turned in quarters for view in (turned, turned[:, :, ::-1])]
+    assert len({view.numpy().tobytes() for view in eight}) == 8
+    with torch.no_grad():
+        expected = torch.stack([scores_of(model.fc(view.flatten(1))) for view in eight]).mean(0)
+    np.testing.assert_allclose(averaged, expected, rtol=1e-5)
 
 
 def test_scores_that_are_not_numbers_stop(loader):

@@ -17,7 +17,7 @@ from .interruption import stop_if_asked, was_asked_to_stop
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
 _SECONDS_BETWEEN_READINGS = 0.5
 
-_ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: torch.softmax(logits, dim=1)}
+_ACTIVATIONS = {"sigmoid": torch.sigmoid, "softmax": lambda logits: torch.softmax(logits, dim=-1)}
 
 
 @dataclass
@@ -117,11 +117,13 @@ def _check_finite(values: list[dict[str, Tensor]], last: int) -> None:
 
 @torch.inference_mode()
 def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tensor], device: torch.device,
-            title: str, activation: str = "sigmoid", amp: bool = False) -> tuple[np.ndarray, np.ndarray]:
+            title: str, activation: str = "sigmoid", amp: bool = False,
+            views: Callable[[Tensor], list[Tensor]] = lambda images: [images]) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of all images, in the loader's order: (N, C) float32 each.
 
     Args as `train_one_epoch`, and:
         activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
+        views: of a prepared batch, the batches over which scores are averaged.
     Raises:
         Diverged: where a score is NaN.
         Interrupted: after the batch in which a signal came.
@@ -132,8 +134,8 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
         for images, batch_labels in loader:
             images = prepare(images.to(device, non_blocking=True))
             with autocast(device, amp):
-                _, logits = model(images)
-            scores.append(_ACTIVATIONS[activation](logits.float()))
+                logits = torch.stack([model(view)[1] for view in views(images)])
+            scores.append(_ACTIVATIONS[activation](logits.float()).mean(0))
             labels.append(batch_labels)
             bar.update(len(images))
             stop_if_asked()
