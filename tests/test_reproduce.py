@@ -256,7 +256,8 @@ def test_draws_are_resampled_images(monkeypatch):
     assert len(accuracy) == 50 and abs(accuracy.mean() - right.mean()) < 0.05
     assert accuracy.std() == pytest.approx((right.mean() * (1 - right.mean()) / 40)**0.5, rel=0.3)
     # Another seed tests other images, in another order: those that both test are drawn alike.
-    backwards = reproduce.draw_accuracy([f"/elsewhere/{name}" for name in names[::-1]], scores[::-1], one[::-1])["accuracy"]
+    elsewhere = [f"/elsewhere/{name}" for name in names[::-1]]
+    backwards = reproduce.draw_accuracy(elsewhere, scores[::-1], one[::-1])["accuracy"]
     np.testing.assert_allclose(backwards, accuracy, rtol=1e-6)
 
 
