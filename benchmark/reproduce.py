@@ -145,15 +145,15 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether its results are there. Raises InputError where they are those of other options."""
-        if not (self.results / "metrics.json").exists():
-            return False
+        return (self.results / "metrics.json").exists()
+
+    def check(self) -> None:
+        """Raise InputError where its results are those of other options."""
         ours, theirs = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
         for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - HOW:
             if option_value(ours, name) != option_value(theirs, name):
                 raise InputError(f"{self.results} was made with --{name} {theirs.get(name)}, and {self.row} has "
                                  f"{ours[name]}: remove that folder, and its runs, or put the row back")
-        return True
 
     def execute(self, environment: dict[str, str]) -> None:
         """Train, test and keep the record; what the programs print goes to a file beside the run.
@@ -438,6 +438,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="runs at a time: as many as there are GPUs, or else cores")
     options = parser.parse_args(argv)
     every = [(table, row) for table in TABLES for row in TABLES[table].rows]
+    for run in dict.fromkeys(run for table, row in every for run in runs_of(table, row) if run.is_done):
+        run.check()
     if options.list:
         for table, row in every:
             own = [run for run in runs_of(table, row) if run.table == table]

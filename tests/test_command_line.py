@@ -210,8 +210,6 @@ def test_the_options_of_r4c_reach_the_loss():
     assert changed == vars(R4CLoss(3, 5, 0.2, 0.3, 2, ["feature", "sample"], bound=True))
 
 
-# Bad input
-
 def test_all_views_are_averaged_where_asked_for(trained, capsys):
     plain = evaluate("--weights_path", trained / "best.pth")
     averaged = evaluate("--weights_path", trained / "best.pth", "--all_views")
@@ -219,6 +217,8 @@ def test_all_views_are_averaged_where_asked_for(trained, capsys):
     assert "x 64, means of 8 views\n" in capsys.readouterr().out
     assert plain["metrics"]["ranking_loss"] != averaged["metrics"]["ranking_loss"]
 
+
+# Bad input
 
 def test_programs_stop_with_one_sentence(tmp_path):
     done = run("Train.py", "--dataset", "UCM_Multilabel", "--data_root", tmp_path)

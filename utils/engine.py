@@ -118,12 +118,12 @@ def _check_finite(values: list[dict[str, Tensor]], last: int) -> None:
 @torch.inference_mode()
 def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tensor], device: torch.device,
             title: str, activation: str = "sigmoid", amp: bool = False,
-            views: Callable[[Tensor], list[Tensor]] = lambda images: [images]) -> tuple[np.ndarray, np.ndarray]:
+            views: Callable[[Tensor], list[Tensor]] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of all images, in the loader's order: (N, C) float32 each.
 
     Args as `train_one_epoch`, and:
         activation: what makes scores of logits, "sigmoid" or, after softmax cross-entropy, "softmax".
-        views: of a prepared batch, the batches over which scores are averaged.
+        views: of a prepared batch, the batches over which scores are averaged; None for itself alone.
     Raises:
         Diverged: where a score is NaN.
         Interrupted: after the batch in which a signal came.
@@ -134,7 +134,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
         for images, batch_labels in loader:
             images = prepare(images.to(device, non_blocking=True))
             with autocast(device, amp):
-                logits = torch.stack([model(view)[1] for view in views(images)])
+                logits = torch.stack([model(view)[1] for view in (views(images) if views else [images])])
             scores.append(_ACTIVATIONS[activation](logits.float()).mean(0))
             labels.append(batch_labels)
             bar.update(len(images))
