@@ -256,7 +256,7 @@ def scores_of(checkpoint: Checkpoint, results: Results, args: argparse.Namespace
     model = checkpoint.model.to(device, memory_format=torch.channels_last)
     scores, _ = predict(model, loader, checkpoint.normalize().to(device), device, checkpoint.title,
                         checkpoint.about.get("activation", "sigmoid"), args.amp,
-                        all_views if args.all_views else None)
+                        views=all_views if args.all_views else None)
     return scores[:, [checkpoint.names.index(name) for name in results.names]]
 
 

@@ -137,9 +137,9 @@ def test_compile_that_does_not_work_is_said_before_training(ucm, capsys, monkeyp
 def test_amp_from_the_command_line(ucm, capsys, monkeypatch):
     predicted_with = []
     for program in (Train, Test):
-        def spy(*inputs, predict=program.predict):
+        def spy(*inputs, predict=program.predict, **named):
             predicted_with.append(inputs[-1])
-            return predict(*inputs)
+            return predict(*inputs, **named)
         monkeypatch.setattr(program, "predict", spy)
     plain, amp = train_ucm(ucm), train_ucm(ucm, "--amp")
     assert "device cpu, bfloat16 autocast, losses in float32" in capsys.readouterr().out
