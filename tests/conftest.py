@@ -3,9 +3,12 @@
 import csv
 import functools
 import json
+import os
 import re
 import time
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # networks so small are not faster with more, and far slower on a busy machine
 
 import numpy as np
 import pytest
@@ -30,6 +33,18 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
             case, entry = key.split("/")
             cases.setdefault(case, {})[entry] = file[key]
     return cases
+
+
+@pytest.fixture(autouse=True)
+def no_curves(request, monkeypatch):
+    """Train.py's picture takes longer than epochs so small: tests that look at it ask for the fixture `curves`."""
+    if "curves" not in request.fixturenames:
+        monkeypatch.setattr("Train.save_figure", lambda figure, path: None)
+
+
+@pytest.fixture
+def curves():
+    """Training draws its curves."""
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def test_training_images_are_augmented_and_no_others(trained):
     assert torch.equal(state, generator.get_state())
 
 
-def test_run_folder(trained, ucm):
+def test_run_folder(curves, trained, ucm):
     assert {path.name for path in trained.iterdir() if path.name != ".lock"} == {
         "args.json", "log.csv", "train.txt", "val.txt", "test.txt", "best.pth", "last.pth", "curves.png"}
     assert trained.name.startswith("UCM_Multilabel_Resnet-18_r4c_")
@@ -152,7 +152,7 @@ def test_baselines_and_lists(aid, tmp_path, loss):
     assert evaluate("--weights_path", tmp_path / "weights" / "best.pth")["images"] == 6
 
 
-def test_not_save(ucm):
+def test_not_save(curves, ucm):
     folder = train_ucm(ucm, "--not-save")
     assert not list(folder.glob("*.pth")) and (folder / "curves.png").stat().st_size > 1000
 

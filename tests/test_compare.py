@@ -94,7 +94,8 @@ def test_single_label_runs_have_their_figures(tmp_path):
         {"a": [tmp_path / "a" / "log.csv"]}).axes]
 
 
-def test_what_cannot_be_compared(tmp_path, capsys):
+def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("utils.compare.save_figure", lambda *args: None)  # all is said in words
     untested = write_run(tmp_path / "a", None)
     compare(tmp_path, untested)
     assert f"not tested: python Test.py --weights_path {untested}/best.pth" in capsys.readouterr().err
