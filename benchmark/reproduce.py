@@ -74,7 +74,7 @@ ROWS = {
 HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
 # Row -> the one that it is a change of, whose learning rate it has.
 ABLATION_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in (*HEADLINE, "ce")}
-# The same at the rate that came second in the search.
+# The same at the rate that came second in the search: that of one data set need not be the best of another.
 SECOND = {f"{row}_second": row for row in ("bce", R4C_BOUND)}
 ROWS |= {second: ROWS[row] for second, row in SECOND.items()}
 ABLATION_OF |= SECOND
@@ -106,12 +106,14 @@ _SHORT = f"{_SMALL} --image_size 96 --max_epoch 20"
 _LISTS = "data/UCM_Multilabel/splits/aitlas_"
 _AITLAS = (f"--dataset UCM_Multilabel --train_dir {_LISTS}train.txt --val_dir {_LISTS}val.txt "
            f"--test_dir {_LISTS}test.txt")
+_ROWS = (*HEADLINE, "bce_second")
 TABLES = {
-    "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT),
-    "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT),
-    "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT),
-    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE, "ce")),
-    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(ABLATION_OF), SEEDS[:2]),
+    "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT, _ROWS),
+    "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT, _ROWS),
+    "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT, _ROWS),
+    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*_ROWS, "ce")),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF if row not in _ROWS),
+                                        SEEDS[:2]),
     "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
     "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
@@ -268,11 +270,15 @@ def searched(table: str, row: str) -> list[Run]:
     return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row))
 
 
+def seeds_of(table: str, row: str) -> list[Run]:
+    """A row's runs at its rate, a seed each; none while the search goes on."""
+    rate = chosen_rate(table, row)
+    return [Run(table, SECOND.get(row, row), rate, seed) for seed in TABLES[table].seeds if rate]
+
+
 def runs_of(table: str, row: str) -> list[Run]:
     """All runs that a row needs, as far as they can be named."""
-    rate = chosen_rate(table, row)
-    seeds = [Run(table, row, rate, seed) for seed in TABLES[table].seeds if rate]
-    return list(dict.fromkeys([*searched(table, row), *seeds]))
+    return list(dict.fromkeys([*searched(table, row), *seeds_of(table, row)]))
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
@@ -342,10 +348,8 @@ def figures_of(runs: list[Run]) -> dict[str, list[float]]:
 
 
 def finished(table: str) -> dict[str, list[Run]]:
-    """Row -> its runs that are done at the chosen rate."""
-    rates = {row: chosen_rate(table, row) for row in TABLES[table].rows}
-    runs = {row: [Run(table, row, rate, seed) for seed in TABLES[table].seeds] for row, rate in rates.items() if rate}
-    return {row: done for row, own in runs.items() if (done := [run for run in own if run.is_done])}
+    """Row -> its runs that are done at its rate."""
+    return {row: done for row in TABLES[table].rows if (done := [run for run in seeds_of(table, row) if run.is_done])}
 
 
 def figures_table(done: dict[str, list[Run]]) -> str:
@@ -359,10 +363,12 @@ def figures_table(done: dict[str, list[Run]]) -> str:
 def differences_table(table: str) -> str:
     """R4C as published and with the bound against each baseline and each other, an ablation against what it is of;
     nothing where no seed has both."""
-    done, origins, body = finished(table), finished(TABLES[table].rates_of), []
-    compared = [(ours, other, done) for ours in ("r4c", R4C_BOUND) for other in ("bce", "focal", "asl", "ce")]
-    compared += [(R4C_BOUND, "r4c", done), *((row, other, origins) for row, other in ABLATION_OF.items())]
-    for ours, other, others in compared:
+    done, body = finished(table), []
+    compared = [(ours, other, done) for ours in ("r4c", R4C_BOUND)
+                for other in ("bce", "bce_second", "focal", "asl", "ce")]
+    origins = finished(TABLES[table].rates_of) | done  # an ablation's own table has not what it is of
+    for ours, other, others in (*compared, (R4C_BOUND, "r4c", done),
+                                *((row, of, origins) for row, of in ABLATION_OF.items())):
         pairs = [(a, b) for a in done.get(ours, ()) for b in others.get(other, ()) if a.seed == b.seed]
         for figure in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
             difference = np.subtract(*(figures_of(list(runs))[figure] for runs in zip(*pairs)))
@@ -390,7 +396,7 @@ def headline_table() -> str:
 def search_table(table: str) -> str:
     """Of the rows whose rate was searched in this table; nothing without one."""
     tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
-             for row in TABLES[table].rows}
+             for row in TABLES[table].rows if row not in SECOND}
     tried = {row: runs for row, runs in tried.items() if runs}
     rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
     return tried and markdown(["row", *rates], [

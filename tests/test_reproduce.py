@@ -199,6 +199,24 @@ def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval
     assert reproduce.chosen_rate("other", "r4c_bound_label_sample_second") == "5e-4"
 
 
+def test_a_baseline_at_its_second_rate_shares_the_runs_of_the_search_and_is_compared(study, monkeypatch):
+    monkeypatch.setitem(reproduce.TABLES, TABLE, Table(
+        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "bce_second", "r4c"), (1, 2)))
+    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
+        finish(Run(TABLE, "bce", rate, 1), val, mAP=val)
+        finish(Run(TABLE, "r4c", rate, 1), val, mAP=0.5)
+    assert reproduce.seeds_of(TABLE, "bce_second") == [Run(TABLE, "bce", "5e-4", 1), Run(TABLE, "bce", "5e-4", 2)]
+    text = reproduce.tables_text(TABLE)
+    assert "| bce_second | 5e-4 | 1 | 2 | 30.00 |" in text and text.count("| bce |") == 2  # with the search
+    assert [line.split(" | ")[:4] for line in text.splitlines() if "| mAP | 1 |" in line] == [
+        ["| r4c - bce", "mAP", "1", "+10.00"], ["| r4c - bce_second", "mAP", "1", "+20.00"],
+        ["| bce_second - bce", "mAP", "1", "-10.00"]]
+    monkeypatch.setitem(reproduce.TABLES, "80/20", Table(
+        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce_second", "r4c"), (1, 2)))
+    finish(Run("80/20", "r4c", "2e-4", 1))
+    assert "bce_second" not in reproduce.tables_text("80/20")  # that of another table has other test images
+
+
 def test_the_headline_has_the_tables_that_are_whole(study):
     for place, row in enumerate(reproduce.HEADLINE):
         for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
