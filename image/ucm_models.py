@@ -1,6 +1,7 @@
 """Draw what three models see in real images (image/ucm_*): python image/ucm_models.py
 
-They are the models in bold in the README's table of UCM_Multilabel, whose command leaves them below runs/.
+They are the models in bold in the table of UCM_Multilabel at 30 epochs in benchmark/RESULTS.md, whose command leaves
+them below runs/.
 """
 
 import sys

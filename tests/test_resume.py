@@ -91,7 +91,7 @@ def rewritten(file: Path, **changes) -> None:
 
 def test_a_run_that_is_stopped_again_and_again(ucm, tmp_path):
     options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 12]
-    _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)
+    whole = train(*SMALL, *options, "--work-dir", tmp_path / "whole")
     processes, stopped = stop_and_resume(
         ["KILL:training", "TERM:training", "KILL:checkpoint", "INT:evaluation", "KILL:evaluation", "KILL:anything"], 1,
         tmp_path / "stopped", *options)
