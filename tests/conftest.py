@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import traceback
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # networks so small are not faster with more, and far slower on a busy machine
@@ -69,6 +70,13 @@ def record(request):
             file.write_text(json.dumps(about, indent=2) + "\n")
 
     return write
+
+
+def let_go(raised: BaseException | None) -> None:
+    """Free what its frames hold: a loader that is left to the garbage collector is waited for, 5 seconds a worker."""
+    while raised:
+        traceback.clear_frames(raised.__traceback__)
+        raised = raised.__cause__ or raised.__context__
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (72, 64)) -> None:

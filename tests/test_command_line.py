@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 import Test
 import Train
-from conftest import NAMES, random_labels, read_scores, write_image, write_table
+from conftest import NAMES, let_go, random_labels, read_scores, write_image, write_table
 from loss import R4CLoss
 from model import NETWORKS, build_model
 from utils.checkpoint import save_checkpoint
@@ -42,10 +41,7 @@ def fails(capsys, program, *argv) -> str:
     """Run a program that must stop with exit code 2, and give back its sentence."""
     with pytest.raises(SystemExit) as stop:
         exit_cleanly(lambda: program(*argv))
-    raised = stop.value
-    while raised:  # a loader that is left to the garbage collector is waited for, 5 seconds a worker
-        traceback.clear_frames(raised.__traceback__)
-        raised = raised.__cause__ or raised.__context__
+    let_go(stop.value)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and "Traceback" not in error, error
     return error

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import NAMES, random_labels, write_image, write_table
+from conftest import NAMES, let_go, random_labels, write_image, write_table
 from dataset import (IMAGENET_MEAN, IMAGENET_STD, ImageDataset, Normalize, RandomFlipsAndRotation, ShuffledImages,
                      build_loader, eval_transform, load_data, load_image, train_transform)
 from dataset.augment import flip_and_rotate
@@ -354,6 +354,8 @@ def test_loader_uses_the_last_partial_batch_and_names_a_broken_image(ucm, worker
     with pytest.raises(InputError) as error:
         list(loader)
     assert str(error.value).startswith(f"image {split.images[-1]} cannot be decoded") and "\n" not in str(error.value)
+    del loader
+    let_go(error.value)
 
 
 def test_order_and_augmentation_depend_on_the_seed_alone(ucm):
