@@ -127,12 +127,14 @@ class Annealed(nn.Module):
 @dataclass(frozen=True)
 class Row:
     """loss: that of an epoch, by the share of all epochs before it. lr: for the forms of R4C and of its bound, what
-    reproduce.py's search chose for these; for the others, the same 5e-4."""
+    reproduce.py's search chose for these; for the others, the same 5e-4. With `batch` images instead of 16, the root of
+    that many times as high."""
 
     what: str
     loss: Callable[[float], nn.Module]
     lr: float = 5e-4
     cosine: bool = False
+    batch: int = 16
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, from 1: the recipe's schedule, or a half cosine."""
@@ -159,6 +161,9 @@ ROWS = {
                     lambda done: Annealed(10 ** min(2, 1 + 2 * done)), 2e-4),
     "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
     "warm_up": Row("R4C, BCE in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
+    "bce_batch_64": Row("BCE, 64 images in a batch", lambda _: build_loss("bce"), 1e-3, batch=64),
+    "r4c_batch_64": Row("R4C, 64 images in a batch", lambda _: R4CLoss(), 4e-4, batch=64),
+    "bound_batch_64": Row("`bound`, 64 images in a batch", lambda _: _R4C_BOUND, 1e-3, batch=64),
     "bce_cosine": Row("BCE, cosine schedule", lambda _: build_loss("bce"), cosine=True),
     "r4c_cosine": Row("R4C, cosine schedule", lambda _: R4CLoss(), 2e-4, cosine=True),
     "bound_cosine": Row("`bound`, cosine schedule", lambda _: _R4C_BOUND, cosine=True),
@@ -225,12 +230,12 @@ def figures(network: nn.Module, kept: dict[str, tuple[Tensor, Tensor]], views: i
 
 
 def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretrained_path: str) -> dict:
-    """The recipe: Adam, batch 16, its schedule; a view of each image at random. Returns what the result file holds."""
+    """The recipe: Adam, its schedule; a view of each image at random. Returns what the result file holds."""
     torch.manual_seed(seed)
     network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
-    # A step counts a hundredth: an average over about an epoch.
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     this = ROWS[row]
+    # With 16 images, a step counts a hundredth: an average over about an epoch.
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - this.batch / 1600), use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     activations, labels = kept["train"]
     epochs, best, best_network, start = [], None, None, time.perf_counter()
@@ -239,7 +244,7 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretraine
         optimizer.param_groups[0]["lr"] = this.rate(epoch)
         network.train()
         measured: list[dict[str, float]] = []
-        for step, batch in enumerate(torch.randperm(len(labels)).split(16)):
+        for step, batch in enumerate(torch.randperm(len(labels)).split(this.batch)):
             features, logits = network(activations[torch.randint(8, (len(batch),)), batch])
             if step % 8 == 0:
                 measured.append(what_gradients_do(features, logits, labels[batch]))

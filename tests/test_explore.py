@@ -97,6 +97,9 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
         assert all(0 <= result[how][part][name] <= 1 for how in ("best", "averaged", "views")
                    for part in ("val", "test") for name in ("mAP", "micro F1"))
         (tmp_path / f"bound_cosine_seed{seed}.json").write_text(json.dumps(result))
+    averaged.clear()
+    explore.train("bce_batch_64", 1, kept, None)
+    assert len(averaged) == 2
     rows = [line.split(" | ") for line in explore.table().splitlines() if line.startswith("| bound_cosine")]
     assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
     assert explore.draw()
