@@ -36,7 +36,7 @@ from loss import (  # noqa: E402
 from model import build_model  # noqa: E402
 from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.engine import learning_rate  # noqa: E402
-from utils.errors import exit_cleanly  # noqa: E402
+from utils.errors import InputError, exit_cleanly  # noqa: E402
 from utils.figures.style import WIDTH, line_style, new_figure, save_figure  # noqa: E402
 from utils.files import write_text  # noqa: E402
 from utils.metrics import multilabel_metrics  # noqa: E402
@@ -264,9 +264,14 @@ def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretraine
 
 
 def results() -> dict[str, list[dict]]:
-    """What the files say, by row."""
-    files = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*_seed*.json"))]
-    return {row: [own for own in files if own["row"] == row] for row in ROWS if any(own["row"] == row for own in files)}
+    """What the files say, by row. Raises InputError for a damaged one."""
+    said: dict[str, list[dict]] = {row: [] for row in ROWS}
+    for file in sorted(RESULTS.glob("*_seed*.json")):
+        try:
+            said[(own := json.loads(file.read_text(encoding="utf-8")))["row"]].append(own)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{file} is damaged ({error}): remove it, and its command makes it again") from error
+    return {row: runs for row, runs in said.items() if runs}
 
 
 def table() -> str:

@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,12 +151,20 @@ class Run:
         return (self.results / "metrics.json").exists()
 
     def check(self) -> None:
-        """Raise InputError where its results are those of other options."""
+        """Raise InputError where its results are those of other options, or damaged."""
         ours, theirs = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
         for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - HOW:
             if option_value(ours, name) != option_value(theirs, name):
                 raise InputError(f"{self.results} was made with --{name} {theirs.get(name)}, and {self.row} has "
                                  f"{ours[name]}: remove that folder, and its runs, or put the row back")
+        try:
+            self.report()
+            np.load(self.results / "bootstrap.npz").close()
+            if len(read_log(self.results / "log.csv")["epoch"]) < ours["max_epoch"]:
+                raise ValueError("log.csv is cut short")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{self.results} is damaged ({error}): remove that folder, and its command makes it "
+                             "again") from error
 
     def execute(self, environment: dict[str, str]) -> None:
         """Train, test and keep the record; what the programs print goes to a file beside the run.

@@ -8,6 +8,7 @@ import torch
 
 from benchmark import explore
 from loss import R4CLoss, ndcg_bound_loss
+from utils.errors import InputError
 
 
 def test_what_gradients_do():
@@ -103,6 +104,9 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
     rows = [line.split(" | ") for line in explore.table().splitlines() if line.startswith("| bound_cosine")]
     assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
     assert explore.draw()
+    (tmp_path / "bound_cosine_seed1.json").write_text("{")
+    with pytest.raises(InputError, match="bound_cosine_seed1.json is damaged .* remove it, and its command makes it"):
+        explore.results()
 
 
 def test_scores_are_means_over_views():

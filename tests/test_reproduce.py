@@ -241,6 +241,18 @@ def test_results_of_other_options_are_refused(study):
         reproduce.main(["--list"])
 
 
+@pytest.mark.parametrize("file, text", [("metrics.json", '{"metr'), ("bootstrap.npz", ""), ("bootstrap.npz", "PK"),
+                                        ("log.csv", "epoch,lr,val_OF1\n1,1,0.5\n"), ("log.csv", None)])
+def test_damaged_results_are_named(study, file, text):
+    run = Run(TABLE, "bce", "1e-4", 1)
+    finish(run)
+    (run.results / file).unlink()
+    if text is not None:
+        (run.results / file).write_text(text)
+    with pytest.raises(InputError, match=f"{run.results} is damaged .* remove that folder, and its command makes it"):
+        reproduce.main(["--list"])
+
+
 def test_an_unfinished_run_is_not_taken_for_a_finished_one(study, commands):
     run = Run(TABLE, "bce", "1e-4", 1)
     folder = study / "runs" / "study" / TABLE / run.name / "another"
