@@ -63,6 +63,7 @@ def test_the_other_forms_of_r4c_change_just_what_they_say():
 
 def test_the_learning_rate_of_an_epoch():
     assert [explore.ROWS["bce"].rate(epoch) for epoch in (1, 10)] == pytest.approx([5e-4, 5e-5])
+    assert [explore.ROWS["bce_400_epochs"].rate(epoch) for epoch in (199, 200)] == pytest.approx([5e-4, 5e-5])
     assert [explore.ROWS["bce_cosine"].rate(epoch) for epoch in (1, 11)] == pytest.approx([5e-4, 2.5e-4])
 
 
