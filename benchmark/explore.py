@@ -6,8 +6,8 @@
 The last blocks of MobileNet-V2 are trained on what the earlier ones, kept as they are, give for each image
 of UCM's AiTLAS list in its eight rotations and flips: 2 to 3 seconds an epoch on one core. A run is a file
 results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, as it is, with averaged weights and
-with scores averaged over the eight views, and of every epoch (every 20th of 400), with what the gradients do. explore.md and explore.png
-are made from these files.
+with scores averaged over the eight views, and of 20 epochs, all or every 20th, with what the gradients do. explore.md
+and explore.png are made from these files.
 """
 
 import argparse
