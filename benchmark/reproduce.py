@@ -115,8 +115,8 @@ TABLES = {
     "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE_ROWS, "ce")),
     "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF if row != "bce_second"),
                                         SEEDS[:2]),
-    "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", seeds=SEEDS[:1]),
-    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", seeds=SEEDS[:1]),
+    "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", HEADLINE_ROWS, SEEDS[:1]),
+    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", HEADLINE_ROWS, SEEDS[:1]),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
                                        rates_of=f"ucm_80_20_{model}_recipe", rates=RATES[1:5])
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))

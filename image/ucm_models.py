@@ -1,7 +1,7 @@
 """Draw what three models see in real images (image/ucm_*): python image/ucm_models.py
 
-They are the models in bold in the table of UCM_Multilabel at 30 epochs in benchmark/RESULTS.md, whose command leaves
-them below runs/.
+They are those of the study at 224 px, which `python benchmark/reproduce.py ucm_aitlas_224px_20epochs` leaves below
+runs/.
 """
 
 import sys
@@ -13,14 +13,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import Test  # noqa: E402
+from benchmark.reproduce import R4C_BOUND, seeds_of  # noqa: E402
 
-RUNS = ROOT / "runs" / "UCM_Multilabel_MobileNet-V2_128px_30epochs"
-MODELS = ("bce_5e-4", "focal_1e-3", "r4c_2e-4")
+TABLE = "ucm_aitlas_224px_20epochs"
 IMAGES = ("tenniscourt85", "sparseresidential94", "mobilehomepark87")  # the last two: --pick disagree
 
 
 def main() -> None:
-    weights = [str(max(RUNS.glob(f"{model}_seed3050/*/best.pth"))) for model in MODELS]
+    runs = [seeds_of(TABLE, row)[0].name for row in ("bce", "r4c", R4C_BOUND)]
+    weights = [str(max((ROOT / "runs" / "study" / TABLE / run).glob("*/best.pth"))) for run in runs]
     with tempfile.TemporaryDirectory() as folder:
         Test.main(["--weights_path", *weights, "--save_path", folder, "--formats", "png", "--show_scores",
                    "--show_predictions", "--show_gradcam", "--pick", *IMAGES])

@@ -8,18 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmark import explore, reproduce
-from benchmark.compare_losses import table
 from benchmark.speed_table import comparisons, throughput
 
 ROOT = Path(__file__).parents[1]
-RESULTS = sorted((ROOT / "benchmark" / "results").glob("*/table.md"))
-
-
-@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.parent.name)
-def test_tables_are_made_from_the_result_files(file):
-    rows = file.read_text(encoding="utf-8")
-    assert rows == table(file.parent)
-    assert rows in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", sorted(reproduce.RESULTS.glob("*.md")), ids=lambda file: file.stem)
@@ -33,28 +24,6 @@ def test_the_readme_has_the_headline_and_the_study_its_exploration():
     assert reproduce.headline_table() in (ROOT / "README.md").read_text(encoding="utf-8")
     assert explore.table() == (explore.RESULTS / "explore.md").read_text(encoding="utf-8")
     assert explore.table() in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
-
-
-def test_the_first_seed_chooses_the_rate_and_seeds_are_averaged(tmp_path):
-    figures = dict.fromkeys(("average_accuracy", "kappa", "argmax_F1", "top5"), 0.5)
-    for rate, seed, val, accuracy in [(1e-4, 1, 0.7, 0.6), (1e-3, 1, 0.8, 0.5), (1e-3, 2, 0.1, 0.7)]:
-        folder = tmp_path / f"ce_{rate}_{seed}"
-        folder.mkdir()
-        (folder / "args.json").write_text(json.dumps({"args": {"loss": "ce", "lr": rate, "seed": seed}}))
-        (folder / "log.csv").write_text(f"epoch,val_accuracy\n1,0.05\n2,{val}\n")
-        (folder / "metrics.json").write_text(json.dumps(
-            {"epoch": 2, "metrics": {"mAP": 0.25}, "single_label": {**figures, "accuracy": accuracy}}))
-    folder = tmp_path / "r4c_of_another_seed"
-    folder.mkdir()
-    for file in ("log.csv", "metrics.json"):
-        (folder / file).write_text((tmp_path / "ce_0.0001_1" / file).read_text())
-    (folder / "args.json").write_text(json.dumps({"args": {"loss": "r4c", "lr": 1, "seed": 9}}))
-    rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in table(tmp_path).splitlines()[2:]]
-    assert rows.pop(0) == ["**r4c**", "**1**", "**9**", "**2**", "**70.00**", "**60.00**"]
-    assert rows == [["ce", "0.0001", "1", "2", "70.00", "60.00"],
-                    ["**ce**", "**0.001**", "**1**", "**2**", "**80.00**", "**50.00**"],
-                    ["**ce**", "**0.001**", "**2**", "**2**", "**10.00**", "**70.00**"],
-                    ["**ce**", "**0.001**", "**mean of 2**", "", "**45.00**", "**60.00**"]]
 
 
 @pytest.mark.parametrize("rows", [comparisons, throughput])
