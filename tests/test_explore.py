@@ -102,6 +102,8 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
     averaged.clear()
     explore.train("bce_batch_64", 1, kept, None)
     assert len(averaged) == 2
+    monkeypatch.setattr(explore, "EPOCHS", 1)
+    assert [own["epoch"] for own in explore.train("bce_400_epochs", 1, kept, None)["epochs"]] == [20]
     rows = [line.split(" | ") for line in explore.table().splitlines() if line.startswith("| bound_cosine")]
     assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
     assert explore.draw()
