@@ -50,6 +50,7 @@ RESULTS = ROOT / "benchmark" / "results" / "study"
 SEEDS = (3050, 3051, 3052)
 RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
 DRAWS = 1000
+ALL_VIEWS = "all_views.json"
 
 R4C_BOUND = "r4c_bound_label_sample"
 ROWS = {
@@ -93,6 +94,7 @@ FIGURES = {  # of metrics.json; accuracy is there for one label per image
 class Table:
     """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one. (Softmax
     cross-entropy, for one label per image only, is searched where it is.) rates: those that a search here begins with.
+    views: whether its runs are tested with Test.py's --all_views, too.
     """
 
     data: str
@@ -101,6 +103,7 @@ class Table:
     seeds: tuple[int, ...] = SEEDS
     rates_of: str = "ucm_aitlas_96px_20epochs"
     rates: tuple[str, ...] = RATES[4:8]
+    views: bool = False
 
 
 _SMALL = "--model MobileNet-V2 --pretrained_path weights/mobilenet_v2_imagenet.pth --cache runs/image_cache"
@@ -116,7 +119,8 @@ TABLES = {
     "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF if row != "bce_second"),
                                         SEEDS[:2]),
     "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100", HEADLINE_ROWS, SEEDS[:1]),
-    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", HEADLINE_ROWS, SEEDS[:1]),
+    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", HEADLINE_ROWS, SEEDS[:1],
+                                       views=True),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
                                        rates_of=f"ucm_80_20_{model}_recipe", rates=RATES[1:5])
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
@@ -185,8 +189,12 @@ class Run:
         log = max((ROOT / work_dir).glob("*/log.csv"), key=os.path.getmtime)
         if len(read_log(log)["epoch"]) < read_args(log.parent)["args"]["max_epoch"]:
             raise InputError(f"{log.parent} is being trained by another process: start this again when that is done")
-        run("Test.py", "--weights_path", str(log.with_name("best.pth").relative_to(ROOT)))
+        weights = str(log.with_name("best.pth").relative_to(ROOT))
+        run("Test.py", "--weights_path", weights)
         self.results.mkdir(parents=True, exist_ok=True)
+        if TABLES[self.table].views:
+            run("Test.py", "--weights_path", weights, "--all_views", "--save_path", str(work_dir / "all_views"))
+            shutil.copy(ROOT / work_dir / "all_views" / "metrics.json", self.results / ALL_VIEWS)
         test = log.parent / "test_best"
         report = (test / "metrics.json").read_text(encoding="utf-8")
         with open(test / "scores.csv", encoding="utf-8", newline="") as file:
@@ -199,8 +207,8 @@ class Run:
             shutil.copy(file, self.results)
         write_text(self.results / "metrics.json", report)  # the last one: with it, the run is done
 
-    def report(self) -> dict:
-        return json.loads((self.results / "metrics.json").read_text())
+    def report(self, file: str = "metrics.json") -> dict:
+        return json.loads((self.results / file).read_text())
 
     def validation(self) -> float:
         """The figure that chose the epoch, at its best."""
@@ -349,9 +357,9 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 
 
-def figures_of(runs: list[Run]) -> dict[str, list[float]]:
+def figures_of(runs: list[Run], file: str = "metrics.json") -> dict[str, list[float]]:
     """The figures of FIGURES that these runs have, a value per run."""
-    reports = [run.report() for run in runs]
+    reports = [run.report(file) for run in runs]
     return {title: [report[part][name] for report in reports] for title, (part, name) in FIGURES.items()
             if part in reports[0]}
 
@@ -361,11 +369,11 @@ def finished(table: str) -> dict[str, list[Run]]:
     return {row: done for row in TABLES[table].rows if (done := [run for run in seeds_of(table, row) if run.is_done])}
 
 
-def figures_table(done: dict[str, list[Run]]) -> str:
-    columns = list(figures_of(next(iter(done.values()))))
+def figures_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str:
+    columns = list(figures_of(next(iter(done.values())), file))
     return markdown(["row", "lr", "seeds", "epochs", *columns],
                     [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
-                      *(percent_cell(mean_and_deviation(values)) for values in figures_of(runs).values())]
+                      *(percent_cell(mean_and_deviation(values)) for values in figures_of(runs, file).values())]
                      for row, runs in done.items()])
 
 
@@ -421,6 +429,9 @@ def tables_text(table: str) -> str:
     if not done:
         return ""
     text = f"Test figures in percent, mean ± standard deviation over seeds.\n\n{figures_table(done)}"
+    of_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
+    if views := {row: runs for row, runs in of_views.items() if runs}:
+        text += f"\nThe same, with scores averaged over eight views of an image:\n\n{figures_table(views, ALL_VIEWS)}"
     if differences := differences_table(table):
         text += ("\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images "
                  f"(bootstrap), of both.\n\n{differences}")

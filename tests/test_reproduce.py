@@ -79,10 +79,12 @@ def commands(study, monkeypatch):
             (folder / "log.csv").write_text(
                 f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,{0.9 - abs(lr - 2e-4)}\n2,1,1,0.9,0.1\n")
         else:
-            test = (study / command[-1]).parent / "test_best"
+            views = "--all_views" in command
+            test = study / command[-1] if views else (study / command[-1]).parent / "test_best"
+            test.mkdir(exist_ok=True)
             (test / "metrics.json").write_text(json.dumps({
                 "epoch": 1, "without_rare_labels": {"macro_F1": 0.4}, "reference_script": {"F1": 0.6, "F2": 0.7},
-                "metrics": dict.fromkeys(["mAP", "OF1", "macro_F1", "example_F1", "example_F2"], 0.5)}))
+                "metrics": dict.fromkeys(["mAP", "OF1", "macro_F1", "example_F1", "example_F2"], 0.5 + 0.1 * views)}))
             (test / "per_label.csv").touch()
             (test / "scores.csv").write_text('image,score a,score b,label a,label b\n"x,y",.9,.2,1,0\nz,.3,.8,1,1\n')
         return 0
@@ -123,6 +125,18 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
     commands.clear()
     reproduce.main(["other"])
     assert not commands
+
+
+def test_the_views_of_an_image_are_tested_too(study, commands, monkeypatch):
+    monkeypatch.setitem(reproduce.TABLES, "views", Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c"),
+                                                         (1,), "views", views=True))
+    reproduce.main(["views/bce"])
+    monkeypatch.setitem(reproduce.TABLES, "views", Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c"),
+                                                         (1,), "views"))
+    reproduce.main(["views/r4c"])
+    rows = [line for line in (reproduce.RESULTS / "views.md").read_text().splitlines() if "| 2e-4 | 1 | 1 |" in line]
+    assert [row.split(" | ")[4] for row in rows] == ["50.00", "50.00", "60.00"]
+    assert [row.split(" | ")[0] for row in rows] == ["| bce", "| r4c", "| bce"]
 
 
 def test_every_row_has_a_seed_before_any_has_the_next(study, commands):
