@@ -239,7 +239,7 @@ def test_the_headline_has_the_tables_that_are_whole(study):
     assert reproduce.headline_table().splitlines()[0] == "| row |"
     for place, row in enumerate(reproduce.HEADLINE):
         finish(Run(TABLE, row, "2e-4", 3), mAP=0.6 + place / 100)
-    assert reproduce.headline_table().splitlines()[::2] == [
+    assert reproduce.headline_table().splitlines()[:7:2] == [
         "| row | UCM: mAP | UCM: micro F1 |", "| bce | 60.00 ± 10.00 | 30.00 ± 5.00 |",
         "| asl | 62.00 ± 10.00 | 31.00 ± 5.00 |", "| r4c_bound_label_sample | 64.00 ± 10.00 | 32.00 ± 5.00 |"]
     assert reproduce.headline_table().splitlines()[-1] == "| bce_second |  |  |"  # that table does not have it
