@@ -118,8 +118,8 @@ TABLES = {
     "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE_ROWS, "ce")),
     "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF if row not in HEADLINE_ROWS),
                                         SEEDS[:2]),
-    **{f"ucm_aitlas_96px_{epochs}epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch {epochs}", HEADLINE_ROWS,
-                                                SEEDS[:1]) for epochs in (100, 400)},
+    **{f"ucm_aitlas_96px_{epochs}epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch {epochs}",
+                                                HEADLINE_ROWS, SEEDS[:1]) for epochs in (100, 400)},
     "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", HEADLINE_ROWS, SEEDS[:1],
                                        views=True),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
@@ -400,8 +400,8 @@ def differences_table(table: str) -> str:
 
 
 def headline_table() -> str:
-    """The README's: mAP and micro F1 (accuracy) of the headline rows, of each table that has all runs of HEADLINE, and of the
-    others that have all of their own there."""
+    """The README's: mAP and micro F1 (accuracy) of the headline rows, of each table that has all runs of HEADLINE, and of
+    the others that have all of their own there."""
     columns = {}
     for title, table in HEADLINE_TABLES.items():
         figures = {row: figures_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
