@@ -400,8 +400,8 @@ def differences_table(table: str) -> str:
 
 
 def headline_table() -> str:
-    """The README's: mAP and micro F1 (accuracy) of the headline rows, of each table that has all runs of HEADLINE, and of
-    the others that have all of their own there."""
+    """The README's: mAP and micro F1 (accuracy) of each table that has all runs of HEADLINE; of the headline rows that
+    have all of theirs there."""
     columns = {}
     for title, table in HEADLINE_TABLES.items():
         figures = {row: figures_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
