@@ -8,8 +8,8 @@
 Each run is a Train.py and a Test.py, on a GPU or one core of its own; what is done is skipped, what was interrupted
 goes on, and a run that fails is said at the end. A row's learning rate is the one that the validation set chose in the
 table that searched for it. Results go to benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv,
-metrics.json, per_label.csv, and bootstrap.npz, figures of draws of the test images; <table>.md, .csv and .png, the
-curves, are made from these.
+metrics.json, per_label.csv, and bootstrap.npz, figures of draws of the test images; <table>.md, .csv, _differences.csv
+and .png, the curves, are made from these.
 """
 
 import argparse
@@ -378,10 +378,10 @@ def figures_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str
                      for row, runs in done.items()])
 
 
-def differences_table(table: str) -> str:
-    """R4C as published and with the bound against each baseline and each other, a change against what it is of;
-    nothing where no seed has both."""
-    done, body = finished(table), []
+def differences(table: str) -> list[tuple]:
+    """(row, other, figure, seeds, mean, its intervals): R4C as published and with the bound against each baseline and
+    each other, a change against what it is of; nothing where no seed has both."""
+    done, found = finished(table), []
     compared = [(ours, other, done) for ours in ("r4c", R4C_BOUND, "r4c_bound")
                 for other in ("bce", "bce_second", "focal", "asl", "ce")]
     origins = finished(TABLES[table].rates_of) | done  # an ablation's own table has not what it is of
@@ -392,11 +392,20 @@ def differences_table(table: str) -> str:
             difference = np.subtract(*(figures_of(list(runs))[figure] for runs in zip(*pairs)))
             drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair))
                              for pair in pairs], axis=0)
-            body.append([f"{ours} - {other}", figure, str(len(pairs)), f"{100 * difference.mean():+.2f}",
-                         *(f"[{100 * own[0]:+.2f}, {100 * own[1]:+.2f}]" if own else ""
-                           for own in intervals(difference, drawn))])
-    return body and markdown(["difference", "figure", "seeds", "mean", "of the seeds", "of the images", "of both"],
-                             body) or ""
+            found.append((ours, other, figure, len(pairs), difference.mean(), intervals(difference, drawn)))
+    return found
+
+
+def differences_table(found: list[tuple]) -> str:
+    """Bold where the interval of seeds and images excludes zero; for one seed, that of the images."""
+    body: dict[tuple[str, str], dict[str, str]] = {}
+    for ours, other, figure, seeds, mean, (_, of_images, of_both) in found:
+        low, high = of_both or of_images
+        cell = f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+        body.setdefault((f"{ours} - {other}", str(seeds)), {})[figure] = (
+            f"**{cell}**" if of_both and low * high > 0 else cell)
+    return markdown(["difference", "seeds", *next(iter(body.values()))],
+                    [[*row, *cells.values()] for row, cells in body.items()])
 
 
 def headline_table() -> str:
@@ -433,16 +442,17 @@ def tables_text(table: str) -> str:
     of_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
     if views := {row: runs for row, runs in of_views.items() if runs}:
         text += f"\nThe same, with scores averaged over eight views of an image:\n\n{figures_table(views, ALL_VIEWS)}"
-    if differences := differences_table(table):
-        text += ("\nPaired differences in points, with 95 % intervals: of the seeds (Student's t), of the test images "
-                 f"(bootstrap), of both.\n\n{differences}")
+    if found := differences(table):
+        text += ("\nPaired differences in points, with 95 % intervals of seeds and test images, bold where these "
+                 f"exclude zero;\nfor one seed, of the images alone. (`{table}_differences.csv` has all.)\n\n"
+                 f"{differences_table(found)}")
     if tried := search_table(table):
         text += f"\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n{tried}"
     return text
 
 
 def write_tables(table: str) -> None:
-    """Write <table>.md, .csv and .png of the runs that are done."""
+    """Write the table's files, of the runs that are done."""
     done = finished(table)
     if not done:
         return
@@ -454,6 +464,11 @@ def write_tables(table: str) -> None:
                                          *([row, run.rate, run.seed, run.report()["epoch"],
                                             *(f"{figures[row][column][place]:.6f}" for column in columns)]
                                            for row, runs in done.items() for place, run in enumerate(runs))])
+    write_csv(RESULTS / f"{table}_differences.csv", [
+        ["row", "other", "figure", "seeds", "mean",
+         *(f"{end} of {what}" for what in ("seeds", "images", "both") for end in ("low", "high"))],
+        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if own else "" for own in found for end in own or ("", ""))]
+          for *pair, mean, found in differences(table))])
     save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
                 RESULTS / table)
     print(f"{RESULTS / table}.md\n\n{text}")

@@ -195,11 +195,15 @@ def test_tables_are_the_figures_of_the_files(study):
     of_images = np.percentile((drawn["r4c"] - drawn["bce"]).mean(0), [2.5, 97.5])
     half = (np.ptp(of_seeds)**2 + np.ptp(of_images)**2)**0.5 / 2
     of_both = differences.mean() - half, differences.mean() + half
-    cells = " | ".join(f"[{100 * low:+.2f}, {100 * high:+.2f}]" for low, high in (of_seeds, of_images, of_both))
-    assert f"| r4c - bce | mAP | 3 | {100 * differences.mean():+.2f} | {cells} |" in text
+    low, high = (f"{100 * end:+.2f}" for end in of_both)
+    assert f"| r4c - bce | 3 | {100 * differences.mean():+.2f} [{low}, {high}] |" in text
     assert "| bce | 30.00 | 60.00 | 30.00 | 30.00 |" in text
     reproduce.main([])
     assert (reproduce.RESULTS / f"{TABLE}.md").read_text() == text
+    row = (reproduce.RESULTS / f"{TABLE}_differences.csv").read_text().splitlines()[1].split(",")
+    assert row[:4] == ["r4c", "bce", "mAP", "3"]
+    assert [float(cell) for cell in row[4:]] == pytest.approx(
+        [differences.mean(), *of_seeds, *of_images, *of_both], abs=1e-6)
     assert (reproduce.RESULTS / f"{TABLE}.csv").read_text().splitlines()[5].startswith("r4c,2e-4,2,2,0.62")
     assert (reproduce.RESULTS / f"{TABLE}.png").exists() and not (reproduce.RESULTS / "other.md").exists()
 
@@ -208,9 +212,18 @@ def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval
     for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
         finish(Run(TABLE, "r4c_bound_label_sample", rate, 1), val, mAP=val)
     finish(Run("other", "r4c_bound", "2e-4", 1), mAP=0.45, drawn=(0.5, 0.6))
-    assert "| r4c_bound - r4c_bound_label_sample | mAP | 1 | +5.00 |  | [+0.25, +9.75] |  |" in reproduce.tables_text(
-        "other")
+    assert "| r4c_bound - r4c_bound_label_sample | 1 | +5.00 [+0.25, +9.75] |" in reproduce.tables_text("other")
+    reproduce.write_tables("other")
+    row = (reproduce.RESULTS / "other_differences.csv").read_text().splitlines()[1]
+    assert row == "r4c_bound,r4c_bound_label_sample,mAP,1,0.050000,,,0.002500,0.097500,,"
     assert reproduce.chosen_rate("other", "r4c_bound_label_sample_second") == "5e-4"
+
+
+@pytest.mark.parametrize("of_both, cell", [((0.01, 0.05), "**+3.00 [+1.00, +5.00]**"), (None, "+3.00 [+2.00, +4.00]"),
+                                           ((-0.01, 0.07), "+3.00 [-1.00, +7.00]")])
+def test_a_difference_is_bold_where_its_interval_of_both_excludes_zero(of_both, cell):
+    table = reproduce.differences_table([("r4c", "bce", "mAP", 3, 0.03, [None, (0.02, 0.04), of_both])])
+    assert table.splitlines() == ["| difference | seeds | mAP |", "| --- | --- | --- |", f"| r4c - bce | 3 | {cell} |"]
 
 
 def test_a_baseline_at_its_second_rate_shares_the_runs_of_the_search_and_is_compared(study, monkeypatch):
@@ -222,9 +235,8 @@ def test_a_baseline_at_its_second_rate_shares_the_runs_of_the_search_and_is_comp
     assert reproduce.seeds_of(TABLE, "bce_second") == [Run(TABLE, "bce", "5e-4", 1), Run(TABLE, "bce", "5e-4", 2)]
     text = reproduce.tables_text(TABLE)
     assert "| bce_second | 5e-4 | 1 | 2 | 30.00 |" in text and text.count("| bce |") == 2  # with the search
-    assert [line.split(" | ")[:4] for line in text.splitlines() if "| mAP | 1 |" in line] == [
-        ["| r4c - bce", "mAP", "1", "+10.00"], ["| r4c - bce_second", "mAP", "1", "+20.00"],
-        ["| bce_second - bce", "mAP", "1", "-10.00"]]
+    assert [line.split(" [")[0] for line in text.splitlines() if " - " in line] == [
+        "| r4c - bce | 1 | +10.00", "| r4c - bce_second | 1 | +20.00", "| bce_second - bce | 1 | -10.00"]
     monkeypatch.setitem(reproduce.TABLES, "80/20", Table(
         "--dataset UCM_Multilabel", "--max_epoch 2", ("bce_second", "r4c"), (1, 2)))
     finish(Run("80/20", "r4c", "2e-4", 1))
