@@ -1,7 +1,7 @@
 """Draw what three models see in real images (image/ucm_*): python image/ucm_models.py
 
 They are those of the study at 224 px, which `python benchmark/reproduce.py ucm_aitlas_224px_20epochs` leaves below
-runs/.
+runs/ when it trains them.
 """
 
 import sys
