@@ -6,10 +6,11 @@
     python benchmark/reproduce.py                                          no training, only the tables
 
 Each run is a Train.py and a Test.py, on a GPU or one core of its own; what is done is skipped (remove its folder of
-results to have its weights in runs/study), what was interrupted goes on, and a run that fails is said at the end. A row's learning rate is the one that the validation set chose in the
-table that searched for it. Results go to benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv,
-metrics.json, per_label.csv, and bootstrap.npz, figures of draws of the test images; <table>.md, .csv, _differences.csv
-and .png, the curves, are made from these.
+results to have its weights in runs/study), what was interrupted goes on, and a run that fails is said at the end. A
+row's learning rate is the one that the validation set chose in the table that searched for it. Results go to
+benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
+bootstrap.npz, figures of draws of the test images; <table>.md, .csv, _differences.csv and .png, the curves, are made
+from these.
 """
 
 import argparse
