@@ -91,7 +91,7 @@ def test_pointing_game():
     torch.manual_seed(0)
     model = Small()
     untrained = play(model.eval(), model.body, 64)
-    learn(model, 64, "bce", epochs=15, lr=3e-3)
+    learn(model, 64, "bce", epochs=8, lr=3e-3)
     trained = play(model, model.body, 64)
     assert trained["scenes"] >= 50 and trained["chance"] < 0.15
     assert trained["hits"] > 5 * trained["chance"] and trained["mass_in_box"] > 3 * trained["chance"], trained
