@@ -127,11 +127,9 @@ class Annealed(nn.Module):
 class Memory(nn.Module):
     """R4C whose L2R-sample ranks, with a batch, the latest 48 images of this epoch, by the logits they had then."""
 
-    def __init__(self, **options):
+    def __init__(self, others: tuple[str, ...] = ("feature", "label"), bound: bool = False):
         super().__init__()
-        parts = options.pop("parts", PARTS)
-        self.batch = R4CLoss(parts=[part for part in parts if part != "sample"], **options)
-        self.lists = R4CLoss(parts=("sample",), **options)
+        self.batch, self.lists = R4CLoss(parts=others, bound=bound), R4CLoss(parts=("sample",), bound=bound)
         self.recent: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -184,7 +182,7 @@ ROWS = {
     "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
     "warm_up": Row("R4C, BCE in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
     "r4c_memory": Row("R4C, samples ranked with the 48 before them", lambda _: Memory(), 2e-4),
-    "bound_memory": Row("`bound`, the same", lambda _: Memory(parts=("label", "sample"), bound=True)),
+    "bound_memory": Row("`bound`, the same", lambda _: Memory(("label",), bound=True)),
     "bce_batch_64": Row("BCE, 64 images in a batch", lambda _: build_loss("bce"), 1e-3, batch=64),
     "r4c_batch_64": Row("R4C, 64 images in a batch", lambda _: R4CLoss(), 4e-4, batch=64),
     "bound_batch_64": Row("`bound`, 64 images in a batch", lambda _: _R4C_BOUND, 1e-3, batch=64),

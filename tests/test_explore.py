@@ -61,6 +61,27 @@ def test_the_other_forms_of_r4c_change_just_what_they_say():
     assert "sample" in explore.ROWS["warm_up"].loss(0.2)(features, logits, labels)[1]
 
 
+@pytest.mark.parametrize("row, others, bound", [("r4c_memory", ("feature", "label"), False),
+                                                ("bound_memory", ("label",), True)])
+def test_a_memory_ranks_a_batch_with_the_three_before_it(row, others, bound):
+    loss, seen, gradients = explore.ROWS[row].loss(0), [], []
+    for _ in range(6):
+        features, labels = torch.randn(4, 5), (torch.rand(4, 3) < 0.5).float()
+        logits = torch.randn(4, 3, requires_grad=True)
+        seen.append((logits, labels))
+        ranked, marked = (torch.cat(both) for both in zip(*seen[-4:]))
+        total, parts = loss(features, logits, labels)
+        expected, _ = R4CLoss(parts=others, bound=bound)(features, logits, labels)
+        lists, _ = R4CLoss(parts=("sample",), bound=bound)(None, ranked, marked)
+        torch.testing.assert_close(total, expected + lists)
+        assert {*parts} == {*others, "sample"}
+        gradient, = torch.autograd.grad(expected + lists, logits)
+        total.backward()
+        gradients.append(gradient)
+    for (logits, _), gradient in zip(seen, gradients):  # of its own step alone
+        torch.testing.assert_close(logits.grad, gradient)
+
+
 def test_the_learning_rate_of_an_epoch():
     assert [explore.ROWS["bce"].rate(epoch) for epoch in (1, 10)] == pytest.approx([5e-4, 5e-5])
     assert [explore.ROWS["bce_400_epochs"].rate(epoch) for epoch in (199, 200)] == pytest.approx([5e-4, 5e-5])
