@@ -468,8 +468,8 @@ def write_tables(table: str) -> None:
     write_csv(RESULTS / f"{table}_differences.csv", [
         ["row", "other", "figure", "seeds", "mean",
          *(f"{end} of {what}" for what in ("seeds", "images", "both") for end in ("low", "high"))],
-        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if own else "" for own in found for end in own or ("", ""))]
-          for *pair, mean, found in differences(table))])
+        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if own else "" for own in between for end in own or ("", ""))]
+          for *pair, mean, between in differences(table))])
     save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
                 RESULTS / table)
     print(f"{RESULTS / table}.md\n\n{text}")
