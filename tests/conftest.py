@@ -1,4 +1,4 @@
-"""Shared pieces: the shared folder with reference vectors, where there is one, and miniature data sets."""
+"""Shared pieces: the reference vectors, a small network, and miniature data sets."""
 
 import csv
 import functools
@@ -9,31 +9,52 @@ import time
 import traceback
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # networks so small are not faster with more, and far slower on a busy machine
+# Networks so small are not faster with more threads, and far slower on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests on every machine
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
+import small_network as small_network_module
 from utils.run_log import environment
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+REFERENCE = Path(__file__).parent / "reference"
 LONG_RESULTS = Path(__file__).resolve().parents[1] / "benchmark" / "results" / "long"
+DPI = 40  # of the figures that tests write
 NAMES = ["airplane", "bare-soil", "grass", "water"]
 
 
 def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
-    """reference/<name>.npz as {case: {key: array}}; skips the test where the file is absent."""
-    path = SHARED / "reference" / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not part of the project")
+    """reference/<name>.npz, what the published code computed, as {case: {key: array}}."""
     cases: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(path) as file:
+    with np.load(REFERENCE / f"{name}.npz") as file:
         for key in file.files:
             case, entry = key.split("/")
             cases.setdefault(case, {})[entry] = file[key]
     return cases
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_network():
+    small_network_module.register()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def low_resolution():
+    savefig = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda *args, **options: savefig(*args, **{**options, "dpi": DPI}))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws does not depend on those before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dataset import all_views
-from loss import R4CLoss
+from loss import R4CLoss, build_loss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
 from utils.interruption import Interrupted, stopping_between_steps
@@ -66,11 +65,14 @@ def test_training_reports_means_over_the_steps(loader):
 
 
 def test_training_lowers_the_loss_and_prediction_follows(loader):
-    torch.manual_seed(0)
-    model, loss, device = Pixels(), R4CLoss(), torch.device("cpu")
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    losses = [train_one_epoch(model, loader, loss, optimizer, normalize, device, "epoch")["loss"] for _ in range(40)]
-    assert losses[-1] < 0.8 * losses[0]
+    """BCE of a linear classifier is convex, and its curvature at most 13 / 4 / 3: so small steps must lower it."""
+    model, loss, device = Pixels(), build_loss("bce"), torch.device("cpu")
+    model.dropout.p = 0.0
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    whole = DataLoader(loader.dataset, batch_size=10)
+    losses = [train_one_epoch(model, whole, loss, optimizer, normalize, device, "epoch")["loss"] for _ in range(9)]
+    assert losses == sorted(losses, reverse=True) and losses[0] - losses[-1] > 0.01
+    model.dropout.p = 0.5
     scores, labels = predict(model, loader, normalize, device, "test")
     again, _ = predict(model, loader, normalize, device, "test")
     np.testing.assert_array_equal(scores, again)  # no dropout
@@ -171,15 +173,15 @@ def test_workers_end_with_a_main_process_that_was_killed_while_they_started():
         import multiprocessing, os, signal, sys, time
         sys.path.insert(0, {str(ROOT)!r})
         from utils.interruption import leave_signals_to_the_main_process
-        def worker():
-            time.sleep(1)  # until the main process is gone
+        def worker(main):
+            while os.getppid() == main:
+                time.sleep(0.01)
             leave_signals_to_the_main_process(0)
             time.sleep(60)
-        process = multiprocessing.get_context("fork").Process(target=worker)
+            print("still there")
+        process = multiprocessing.get_context("fork").Process(target=worker, args=[os.getpid()])
         process.start()
-        print(process.pid, flush=True)
+        print("started", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)"""
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # all that print
-    assert done.returncode == -signal.SIGKILL and done.stdout.strip().isdigit()
-    assert time.monotonic() - start < 30
+    assert done.returncode == -signal.SIGKILL and done.stdout == "started\n"

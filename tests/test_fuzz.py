@@ -228,7 +228,7 @@ def scored(draw, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return scores.astype(draw(st.sampled_from([np.float32, np.float64]))), labels.astype(int)
 
 
-@lengths(100, 3000)
+@lengths(30, 3000)
 def test_metrics_against_scikit_learn(examples, record):
     def compare(example):
         scores, labels = example
@@ -275,7 +275,7 @@ def test_metrics_against_scikit_learn(examples, record):
     record(examples=examples)
 
 
-@lengths(50, 1500)
+@lengths(25, 1500)
 def test_single_label_metrics_against_loops(examples, record):
     def compare(example):
         scores, labels = example

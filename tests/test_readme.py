@@ -1,7 +1,7 @@
 """The figures of README.md and benchmark/RESULTS.md are those of the result files."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -31,22 +31,27 @@ def test_the_speed_tables_are_those_of_the_result_files(rows):
     assert rows() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_benchmark_finds_what_it_imports(tmp_path):
-    """Each as if it were started alone: the project is found by what the script itself says."""
-    folder = ROOT / "benchmark"
-    scripts = sorted(str(file) for file in folder.glob("*.py") if "__main__" in file.read_text(encoding="utf-8"))
-    each = ("import runpy, sys\n"
-            "for script in sys.argv[2:]:\n"
-            "    path, sys.path = sys.path, [sys.argv[1], *sys.path]\n"
-            "    runpy.run_path(script)\n"
-            "    sys.path = path\n"
-            "    for name, module in list(sys.modules.items()):\n"
-            "        file = str(getattr(module, '__file__', None))\n"
-            "        if file.startswith(sys.argv[1].rsplit('/', 1)[0]) and not file.startswith(sys.prefix):\n"
-            "            del sys.modules[name]  # of the project, whose folder may hold the environment\n")
-    run = subprocess.run([sys.executable, "-c", each, str(folder), *scripts], cwd=tmp_path, capture_output=True,
-                         text=True, check=False)
-    assert len(scripts) > 7 and run.returncode == 0, run.stderr
+@pytest.mark.parametrize("script", sorted(file.name for file in (ROOT / "benchmark").glob("*.py")
+                                          if "__main__" in file.read_text(encoding="utf-8")))
+def test_every_benchmark_finds_what_it_imports(script, monkeypatch):
+    """As if it were started alone: the project is found by what the script itself says."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmark"), *(
+        path for path in sys.path if not Path(path).resolve().is_relative_to(ROOT) or "site-packages" in path)])
+    ours = {name: module for name, module in sys.modules.items() if is_ours(module)}
+    for name in ours:
+        del sys.modules[name]
+    try:
+        runpy.run_path(str(ROOT / "benchmark" / script))
+    finally:
+        for name in [name for name, module in sys.modules.items() if is_ours(module)]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+def is_ours(module) -> bool:
+    """Whether it is a module of the project, whose folder may hold the environment."""
+    file = str(getattr(module, "__file__", None))
+    return file.startswith(str(ROOT)) and not file.startswith(sys.prefix) and "/tests/" not in file
 
 
 def test_the_pointing_game_is_that_of_the_result_files():

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import Test
-from conftest import NAMES, read_scores, write_image, write_ucm
+from conftest import DPI, NAMES, read_scores, write_image, write_ucm
 from test_command_line import evaluate, fails, train
 from utils.figures.style import new_figure
 from utils.html_report import write_html_report
@@ -85,11 +85,11 @@ def decoded(reference: str) -> np.ndarray:
 
 def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     evaluate(*both, "--save_path", tmp_path, "--report", 4, "--show_predictions", 2, "--show_gradcam", 3, "--pick",
-             "disagree", "--formats", "pdf")
-    drawn = {path.stem for path in tmp_path.glob("*.pdf")}
+             "disagree", "--formats", "svg")
+    drawn = {path.stem for path in tmp_path.glob("*.svg")}
     gradcam = {stem for stem in drawn if stem.startswith("gradcam_")}
     assert drawn == ALL_FIGURES | {"predictions_1"} | gradcam and len(gradcam) == 3
-    assert all(f"figure:  {tmp_path / stem}.pdf" in capsys.readouterr().out for stem in list(drawn)[:1])
+    assert all(f"figure:  {tmp_path / stem}.svg" in capsys.readouterr().out for stem in list(drawn)[:1])
     reports = {title: json.loads((tmp_path / folder / "metrics.json").read_text())
                for title, folder in (("R4C", "1_R4C"), ("BCE", "2_BCE"))}
     page = Page(tmp_path / "report.html")
@@ -131,7 +131,7 @@ def test_one_checkpoint_writes_beside_itself(runs, tmp_path):
     shutil.copytree(runs["r4c"], run)
     evaluate("--weights_path", run / "best.pth", "--show_scores", "--show_predictions", "--formats", "svg")
     assert {path.stem for path in (run / "test_best").glob("*.svg")} == ALL_FIGURES - {"training"} | {"predictions_1"}
-    evaluate("--weights_path", run / "best.pth", "--report")
+    evaluate("--weights_path", run / "best.pth", "--report", "--formats", "png")
     page = Page(run / "test_best" / "report.html")
     assert len(page.cards) == 6 and (run / "test_best" / "training.png").exists()
 
@@ -176,7 +176,7 @@ def test_pictures_without_labels(runs, both, tmp_path):
     with open(tmp_path / "out" / "2_BCE" / "predictions.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
     with Image.open(tmp_path / "out" / "gradcam_2_1.png") as picture:
-        assert min(picture.size) > 200
+        assert min(picture.size) > 1 * DPI
 
 
 def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
@@ -281,7 +281,7 @@ def test_equal_options_in_equal_folders_keep_their_titles_apart(runs, tmp_path):
 
 def test_a_bare_state_dict_beside_a_checkpoint(runs, tmp_path, capsys):
     torch.save(torch.load(runs["r4c"] / "best.pth")["state_dict"], tmp_path / "bare.pth")
-    options = ["--model", "Resnet-18", "--label_num", 4, "--image_size", 64]
+    options = ["--model", "Small", "--label_num", 4, "--image_size", 64]
     evaluate("--weights_path", tmp_path / "bare.pth", runs["r4c"] / "best.pth", *options, "--save_path",
              tmp_path / "out", "--show_predictions", 1)
     bare, known = (read_scores(tmp_path / "out" / folder)[0] for folder in (f"1_{tmp_path.name}_bare", "2_R4C"))

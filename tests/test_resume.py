@@ -1,27 +1,27 @@
 """A run that is stopped, however, and gone on with is bit by bit the run that was not."""
 
 import json
+import multiprocessing
 import os
-import re
+import random
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+import processes
 import Train
 from dataset import ImageDataset, ShuffledImages
-from test_command_line import ROOT, fails, run
+from processes import Stop
+from test_command_line import ROOT, fails
 from utils.errors import InputError, exit_cleanly
 from utils.resume import TrainingState
 from utils.run_log import held
 
-SMALL = ["--model", "MobileNet-V2", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
+SMALL = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
 
 
@@ -57,20 +57,39 @@ def same_run(one: Path, other: Path) -> int:
     return equal
 
 
-def stop_and_resume(stops: list[str], seed: int, work_dir: Path, *options) -> tuple[list[dict], Path]:
-    """What became of the processes of a run that was stopped, and its folder."""
-    done = run("tests/stop_and_resume.py", seed, ",".join(stops), *SMALL, *options, "--work-dir", work_dir,
-               "--resume", "auto")
-    processes = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0 and len(processes) == len(stops) + 1, done.stderr
-    assert processes[-1]["exit"] == 0, done.stderr
-    for process in processes[:-1]:
-        number = getattr(signal, f"SIG{process['signal']}")
-        expected = {-number} if process["signal"] == "KILL" else {128 + number, 0}  # or it was ending anyway
-        assert process["exit"] in (expected if process["doing"] else {0}), (process, done.stderr)
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """Runs `processes.train` to its end: (options, stop) -> its exit code and what it printed.
+
+    Its processes are forked from one that has imported all they need.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["processes"])
+    with pytest.MonkeyPatch.context() as patch:  # by which the server finds them
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests"))))
+        multiprocessing.forkserver.ensure_running()
+    output = tmp_path_factory.mktemp("output") / "output"
+
+    def run_to_its_end(argv: list, stop: Stop | None = None) -> tuple[int, str]:
+        process = context.Process(target=processes.train, args=(list(map(str, argv)), stop, output))
+        process.start()
+        process.join()
+        return process.exitcode, output.read_text()
+
+    return run_to_its_end
+
+
+def stop_and_resume(start, stops: list[Stop], work_dir: Path, *options) -> tuple[list[int], Path]:
+    """The exit codes of the processes of a run that was stopped and goes on to its end at last, and its folder."""
+    argv, codes = [*SMALL, *options, "--work-dir", work_dir, "--resume", "auto"], []
+    for stop in [*stops, None]:
+        code, printed = start(argv, stop)
+        codes.append(code)
+        assert "Traceback" not in printed, printed
+    assert codes[-1] == 0, printed
     begun = [folder for folder in work_dir.iterdir() if (folder / "last.pth").exists()]
     assert len(begun) == 1  # one that was killed before it began is left alone
-    return processes, begun[0]
+    return codes, begun[0]
 
 
 @pytest.fixture
@@ -89,16 +108,20 @@ def rewritten(file: Path, **changes) -> None:
 
 # Stopped at any moment
 
-def test_a_run_that_is_stopped_again_and_again(ucm, tmp_path):
-    options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 12]
-    whole = train(*SMALL, *options, "--work-dir", tmp_path / "whole")
-    processes, stopped = stop_and_resume(
-        ["KILL:training", "TERM:training", "KILL:checkpoint", "INT:evaluation", "KILL:evaluation", "KILL:anything"], 1,
-        tmp_path / "stopped", *options)
-    assert sum(process["exit"] == -signal.SIGKILL for process in processes) >= 3
-    assert {process["exit"] for process in processes} & {130, 143}
-    assert same_run(whole, stopped) > 2_000_000
-    assert max(epochs_before(stopped)) >= 2 and len(epochs_before(stopped)) >= 5
+def test_a_run_that_is_stopped_again_and_again(start, ucm, tmp_path):
+    """An epoch has 6 steps of training and one of evaluation, and writes last.pth, log.csv and best.pth; whatever
+    process goes on with the run writes them at its start as well, best.pth after a whole epoch alone."""
+    options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 8]
+    _, whole = stop_and_resume(start, [], tmp_path / "whole", *options)
+    codes, stopped = stop_and_resume(start, [
+        Stop("KILL", "open last.pth", 1), Stop("KILL", "rename last.pth", 1),  # before there is anything
+        Stop("KILL", "training", 3), Stop("TERM", "training", 2), Stop("KILL", "open last.pth", 3),  # of epoch 2
+        Stop("INT", "evaluation", 1), Stop("KILL", "rename last.pth", 2), Stop("KILL", "open log.csv", 2),  # of epoch 2
+        Stop("KILL", "rename log.csv", 2), Stop("KILL", "open best.pth", 2), Stop("KILL", "rename best.pth", 2),
+        Stop("TERM", "open last.pth", 2), Stop("INT", "rename best.pth", 1)], tmp_path / "stopped", *options)
+    assert codes == [-9, -9, -9, 143, -9, 130, -9, -9, -9, -9, -9, 143, 130, 0]
+    assert same_run(whole, stopped) > 20_000
+    assert epochs_before(stopped) == [0, 0, 1, 1, 1, 2, 3, 4, 5, 6, 7]
 
 
 def epochs_before(folder: Path) -> list[int]:
@@ -108,56 +131,48 @@ def epochs_before(folder: Path) -> list[int]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("dataset, workers", [("UCM_Multilabel", 0), ("AID", 0), ("AID", 2)])
-def test_many_kills(ucm, scenes, tmp_path, record, dataset, workers):
-    """Of several labels per image, and of one, with random crops."""
+def test_many_kills(start, ucm, scenes, tmp_path, record, dataset, workers):
+    """Of several labels per image, and of one, with random crops; at any moment after what is counted."""
     options = ["--dataset", dataset, "--data_root", ucm, "--max_epoch", 80]
-    _, whole = stop_and_resume([], 0, tmp_path / "whole", *options)  # without workers
-    stops = ["TERM:training", "INT:training", "TERM:evaluation", "INT:checkpoint"]
-    stops += [f"KILL:{when}" for when in ("training", "checkpoint", "anything", "evaluation", "log")] * 5
-    processes, stopped = stop_and_resume(stops, 7, tmp_path / "stopped", *options, "--num_workers", workers)
-    kills = [process["doing"] for process in processes if process["exit"] == -signal.SIGKILL]
+    _, whole = stop_and_resume(start, [], tmp_path / "whole", *options)  # without workers
+    draw = random.Random(7)
+    stops = [Stop(name, what, draw.randint(1, 4), draw.uniform(0, 0.05)) for name, what in (
+        ("TERM", "training"), ("INT", "training"), ("TERM", "evaluation"), ("INT", "open last.pth"), *[
+            ("KILL", f"{how} {file}") for how in ("open", "rename") for file in ("last.pth", "log.csv")] * 4, *[
+            ("KILL", what) for what in ("training", "evaluation")] * 4)]
+    codes, stopped = stop_and_resume(start, stops, tmp_path / "stopped", *options, "--num_workers", workers)
+    kills = [stop.what for stop, code in zip(stops, codes) if code == -signal.SIGKILL]
     assert len(kills) >= 20
     record(kills={what: kills.count(what) for what in sorted(set(kills))},
-           stopped_by_SIGINT_or_SIGTERM=sum(process["exit"] > 128 for process in processes),
+           stopped_by_SIGINT_or_SIGTERM=sum(code > 128 for code in codes),
            gone_on_after_epochs=epochs_before(stopped), bytes_equal=same_run(whole, stopped))
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_all_processes(options, number, code):
+@pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143)])
+def test_a_signal_to_all_processes(start, options, name, code):
     """As a terminal sends it, to the workers too; then the command that it says."""
-    epochs = "6" if number == signal.SIGTERM else "400"
-    process = subprocess.Popen([sys.executable, "Train.py", *options, "--max_epoch", epochs, "--num_workers", "2"],
-                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
-    said = ""
-    for line in process.stdout:
-        said += line
-        if f"epoch 2/{epochs}" in line:
-            break
-    os.killpg(process.pid, number)
-    os.killpg(process.pid, number)  # as programs do that pass on a signal
-    said += process.stdout.read()
-    assert process.wait() == code and "stopping after this step" in said and "Traceback" not in said, said
+    whole = [*options, "--max_epoch", 3, "--num_workers", 2]
+    stopped, said = start(whole, Stop(name, "training", 8, to_all=True))
+    assert stopped == code and said.count("stopping after this step") == 1 and "Traceback" not in said, said
     command = shlex.split(said.rsplit("go on with: python ", 1)[1])
-    if number == signal.SIGTERM:
-        whole = train(*options, "--max_epoch", 6)
-        done = run(*command)
-        assert done.returncode == 0, done.stderr
-        assert re.search(" after [1-5] of 6 epochs and [1-6] steps", done.stdout), done.stdout
-        same_run(whole, Path(command[-1]))
+    assert command[0] == "Train.py"
+    code, said = start(command[1:])
+    assert code == 0 and " after 1 of 3 epochs and 2 steps" in said, said
+    start(whole)
+    folders = sorted(Path(command[-1]).parent.iterdir())
+    assert len(folders) == 2
+    same_run(*folders)
 
 
 def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
-    def interrupt(index):
-        os.kill(os.getpid(), signal.SIGINT)
-        if index > 1:
-            time.sleep(0.6)
-
     get, handler = ImageDataset.__getitem__, signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: interrupt(item[0]) or get(self, item))
+    monkeypatch.setattr("utils.interruption._SAME_TIME", -1)  # no two signals are one
+    monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: os.kill(os.getpid(), signal.SIGINT) or get(
+        self, item))
     with pytest.raises(SystemExit) as stop:
         exit_cleanly(lambda: train(*options))
-    assert stop.value.code == 130 and "--resume" not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 130 and "interrupted\n" in error and "--resume" not in error
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -184,7 +199,7 @@ def test_a_longer_run(options, capsys):
 
 
 @pytest.mark.parametrize("argv, difference", [
-    (["--model", "Resnet-18"], "--model MobileNet-V2, not Resnet-18"), (["--loss", "bce"], "--loss r4c, not bce"),
+    (["--model", "Resnet-18"], "--model Small, not Resnet-18"), (["--loss", "bce"], "--loss r4c, not bce"),
     (["--lr", "0.5", "--seed", "1"], "--lr 0.001, not 0.5, --seed 3050, not 1"), (["--dataset", "AID"], "--dataset"),
     (["--train_batch_size", "8"], "--train_batch_size 4, not 8"), (["--amp"], "--amp False, not True"),
     (["--save_path", "elsewhere"], "--save_path None, not"), (["--label_num", "5"], "the data has 4 labels")])
@@ -272,6 +287,14 @@ def test_what_cannot_be_gone_on_with(options, capsys, damage, sentence):
     assert sentence in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
 
 
+@pytest.fixture
+def every_epoch_is_the_best(monkeypatch):
+    """Ties, whatever this machine learns."""
+    metrics = Train.multilabel_metrics
+    monkeypatch.setattr(Train, "multilabel_metrics", lambda *arrays: metrics(*arrays) | {"OF1": 0.5})
+
+
+@pytest.mark.usefixtures("every_epoch_is_the_best")
 def test_files_lost_between_two_writes_are_made_again(options, capsys):
     folder = train(*options)
     log, best = (folder / "log.csv").read_bytes(), torch.load(folder / "best.pth", weights_only=True)
@@ -323,12 +346,11 @@ def test_the_best_network_is_that_of_a_finished_epoch():
 
 
 def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.run_log._PATIENCE", 1)
+    monkeypatch.setattr("utils.run_log.time.sleep", lambda seconds: None)
     with held(tmp_path):
         worker = os.fork()
         if not worker:
-            time.sleep(20)
-            os._exit(0)
+            signal.pause()
         with pytest.raises(InputError, match="another process"), held(tmp_path):
             pass
     with held(tmp_path):
@@ -338,7 +360,7 @@ def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch
 
 def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
     folder = train(*options, "--max_epoch", 1)
-    monkeypatch.setattr("utils.run_log._PATIENCE", 1)
+    monkeypatch.setattr("utils.run_log.time.sleep", lambda seconds: None)
     with open(folder / ".lock", "wb") as lock:
         import fcntl
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -350,6 +372,7 @@ def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("name", ["last.pth", "best.pth", "log.csv"])
+@pytest.mark.usefixtures("every_epoch_is_the_best")
 def test_a_full_disk(options, capsys, monkeypatch, name):
     """The kernel's own ENOSPC, in the second epoch: then there is room again."""
     whole = train(*options)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import Test
 import Train
-from conftest import read_scores, write_classes
+from conftest import DPI, read_scores, write_classes
 from dataset import train_transform
 from test_command_line import evaluate, fails, train
 from utils.metrics import confusions, multilabel_metrics, single_label_metrics
@@ -62,7 +62,7 @@ def test_report_and_its_files(trained, capsys):
         table = [row[1:] for row in csv.reader(file)][1:]
     np.testing.assert_array_equal(np.array(table, int), confusions(scores, labels))
     with Image.open(trained / "test_best" / "confusion.png") as picture:
-        assert min(picture.size) > 300
+        assert min(picture.size) > 1.5 * DPI
     sums = scores.sum(1)  # a softmax after cross-entropy, and a sigmoid of each class after the ranking
     assert np.allclose(sums, 1, atol=1e-5) == ("_ce_" in trained.name)
 
@@ -143,7 +143,7 @@ def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
     assert "results lies among the images" in error
     # A bare state dict knows nothing of the split.
     torch.save(torch.load(folder / "best.pth")["state_dict"], tmp_path / "bare.pth")
-    error = fails(capsys, evaluate, "--weights_path", tmp_path / "bare.pth", "--model", "Resnet-18", "--label_num", 4,
+    error = fails(capsys, evaluate, "--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4,
                   "--dataset", "AID", "--data_root", data_root)
     assert "does not know which images it was trained on" in error and "--test_dir" in error
 

@@ -21,8 +21,8 @@ def rng(*seed):
 
 @pytest.fixture(scope="module")
 def labels():
-    """(kinds, PER_KIND, 17) labels of a small sample of every kind."""
-    return np.array([[draw_scene(kind, rng(3050, index, number))[1] for number in range(PER_KIND)]
+    """(kinds, PER_KIND, 17) labels of a small sample of every kind, in small."""
+    return np.array([[draw_scene(kind, rng(3050, index, number), 96)[1] for number in range(PER_KIND)]
                      for index, kind in enumerate(SCENES)])
 
 
