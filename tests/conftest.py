@@ -44,10 +44,16 @@ def small_network():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def low_resolution():
+def coarse_figures():
+    """Files of few pixels, without a layout; tests of the layout draw figures without writing them."""
     savefig = Figure.savefig
+
+    def save(figure, *args, **options):
+        figure.set_layout_engine("none")
+        savefig(figure, *args, **{**options, "dpi": DPI})
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda *args, **options: savefig(*args, **{**options, "dpi": DPI}))
+        patch.setattr(Figure, "savefig", save)
         yield
 
 

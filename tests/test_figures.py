@@ -139,10 +139,11 @@ def test_predictions_without_known_labels_have_no_mistakes():
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize("size", [(40, 30), (2000, 20), (10, 900)])
-@pytest.mark.parametrize("names, titles", [
-    (NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES),
-    (["NNNNNNNN" * 4, "<b>bold</b> & WWWWWWW", *["名" * 20] * 7], ["a/b" * 20])])
+@pytest.mark.parametrize("names, titles, size", [pytest.param(*which, size, id=f"{case}-{shape}", marks=[
+    pytest.mark.long] * (case != shape)) for case, which in enumerate([
+        (NAMES, ["R4C", "BCE"]), (LONG_NAMES, LONG_TITLES),
+        (["NNNNNNNN" * 4, "<b>bold</b> & WWWWWWW", *["名" * 20] * 7], ["a/b" * 20])])
+    for shape, size in enumerate([(40, 30), (2000, 20), (10, 900)])])
 def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
     results = example(images=5, names=names, titles=titles)
     pages = list(draw_predictions(pictures(5, size), results))

@@ -158,7 +158,7 @@ def test_a_signal_to_all_processes(start, options, name, code):
     assert command[0] == "Train.py"
     code, said = start(command[1:])
     assert code == 0 and " after 1 of 3 epochs and 2 steps" in said, said
-    start(whole)
+    start([*whole, "--num_workers", 0])
     folders = sorted(Path(command[-1]).parent.iterdir())
     assert len(folders) == 2
     same_run(*folders)
