@@ -22,11 +22,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset import (Data, ImageDataset, Normalize, Split, all_views, build_loader, dataset_name, eval_transform,
-                     fingerprint, images_at, load_data, load_image)
+from dataset import (
+    Data,
+    ImageDataset,
+    Normalize,
+    Split,
+    all_views,
+    build_loader,
+    dataset_name,
+    eval_transform,
+    fingerprint,
+    images_at,
+    load_data,
+    load_image,
+)
 from model import NETWORKS, load_trained, network_name
-from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, number, pick_device,
-                             pick_num_workers)
+from utils.arguments import (
+    HelpFormatter,
+    add_machine_options,
+    batch_size,
+    image_size,
+    number,
+    pick_device,
+    pick_num_workers,
+)
 from utils.engine import predict
 from utils.errors import InputError, exit_cleanly, warn
 from utils.figures.curves import draw_comparison, draw_curves
@@ -40,7 +59,6 @@ from utils.pick import check_pick, pick_images, rank_images
 from utils.report import evaluate, format_report, write_predictions, write_report
 from utils.results import Results
 from utils.run_log import check_outside, make_folder, run_titles
-
 
 # Data sets hold a few images twice; a larger share of known images is no coincidence.
 TWINS = 0.05

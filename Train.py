@@ -14,13 +14,35 @@ from typing import Any
 
 import torch
 
-from dataset import (IMAGENET_MEAN, IMAGENET_STD, Data, ImageDataset, Normalize, RandomFlipsAndRotation, build_loader,
-                     cached_images, dataset_name, eval_transform, fingerprint, load_data, load_image, train_transform)
+from dataset import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Data,
+    ImageDataset,
+    Normalize,
+    RandomFlipsAndRotation,
+    build_loader,
+    cached_images,
+    dataset_name,
+    eval_transform,
+    fingerprint,
+    load_data,
+    load_image,
+    train_transform,
+)
 from loss import LOSSES, PARTS, build_loss
 from model import build_model, network_name, read_weight_file
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
-from utils.arguments import (HelpFormatter, add_machine_options, batch_size, image_size, list_files, number,
-                             pick_device, pick_num_workers)
+from utils.arguments import (
+    HelpFormatter,
+    add_machine_options,
+    batch_size,
+    image_size,
+    list_files,
+    number,
+    pick_device,
+    pick_num_workers,
+)
 from utils.checkpoint import save_checkpoint, seed_everything
 from utils.engine import Diverged, NonFinite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError, exit_cleanly, sentence, some, warn
@@ -28,8 +50,7 @@ from utils.figures.curves import draw_curves
 from utils.figures.style import save_figure
 from utils.interruption import Interrupted, stopping_between_steps
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.resume import (PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint,
-                          restore)
+from utils.resume import PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint, restore
 from utils.run_log import check_outside, create_run_folder, held, make_folder, write_args, write_log
 
 

@@ -15,14 +15,21 @@ import time
 from pathlib import Path
 
 import torch
-from measure import medians, write_result
-from reference_way import PerImage, train_one_epoch_plainly
 from torch import nn
 
-from dataset import (ImageDataset, Normalize, RandomFlipsAndRotation, build_loader, cached_images, load_data,
-                     train_transform)
+from dataset import (
+    ImageDataset,
+    Normalize,
+    RandomFlipsAndRotation,
+    build_loader,
+    cached_images,
+    load_data,
+    train_transform,
+)
 from loss import R4CLoss
+from measure import medians, write_result
 from model import build_model
+from reference_way import PerImage, train_one_epoch_plainly
 from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly

@@ -31,7 +31,13 @@ sys.path.insert(0, str(ROOT))
 from benchmark.reproduce import SEEDS, markdown  # noqa: E402
 from dataset import Normalize, all_views, eval_transform, load_data, load_image  # noqa: E402
 from loss import (  # noqa: E402
-    PARTS, R4CLoss, approx_ndcg_loss, build_loss, feature_ranking_loss, label_ranking_loss, sample_ranking_loss,
+    PARTS,
+    R4CLoss,
+    approx_ndcg_loss,
+    build_loss,
+    feature_ranking_loss,
+    label_ranking_loss,
+    sample_ranking_loss,
 )
 from model import build_model  # noqa: E402
 from utils.compare import mean_and_deviation, percent_cell  # noqa: E402

@@ -15,14 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import medians, write_result
 from PIL import Image
-from reference_way import PerImage
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dataset import (ImageDataset, Normalize, RandomFlipsAndRotation, Split, build_loader, cached_images, load_data,
-                     load_image, train_transform)
+from dataset import (
+    ImageDataset,
+    Normalize,
+    RandomFlipsAndRotation,
+    Split,
+    build_loader,
+    cached_images,
+    load_data,
+    load_image,
+    train_transform,
+)
+from measure import medians, write_result
+from reference_way import PerImage
 from utils.errors import exit_cleanly
 
 SIZE, IMAGE_SIZE, BATCH = 600, 512, 16

@@ -16,13 +16,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import medians, write_result
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dataset import (ImageDataset, Normalize, RandomFlipsAndRotation, Split, build_loader, cached_images, load_data,
-                     load_image, train_transform)
+from dataset import (
+    ImageDataset,
+    Normalize,
+    RandomFlipsAndRotation,
+    Split,
+    build_loader,
+    cached_images,
+    load_data,
+    load_image,
+    train_transform,
+)
 from loss import R4CLoss
+from measure import medians, write_result
 from model import build_model
 from utils.acceleration import autocast
 from utils.arguments import pick_device, pick_num_workers

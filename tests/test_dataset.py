@@ -9,8 +9,19 @@ import torch
 from PIL import Image
 
 from conftest import NAMES, let_go, random_labels, write_image, write_table
-from dataset import (IMAGENET_MEAN, IMAGENET_STD, ImageDataset, Normalize, RandomFlipsAndRotation, ShuffledImages,
-                     build_loader, eval_transform, load_data, load_image, train_transform)
+from dataset import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageDataset,
+    Normalize,
+    RandomFlipsAndRotation,
+    ShuffledImages,
+    build_loader,
+    eval_transform,
+    load_data,
+    load_image,
+    train_transform,
+)
 from dataset.augment import flip_and_rotate
 from dataset.image_list import read_image_list, write_image_list
 from dataset.label_table import read_label_table

@@ -14,8 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
-from utils.figures.confusion import (draw_co_occurrence, draw_confusion, draw_mistakes, mistakes,
-                                     percent_of_row_label)
+from utils.figures.confusion import draw_co_occurrence, draw_confusion, draw_mistakes, mistakes, percent_of_row_label
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall

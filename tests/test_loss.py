@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import oracle
 import pytest
 import sklearn.metrics
 import torch
@@ -14,9 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import loss
+import oracle
 from conftest import reference
-from loss import (R4CLoss, approx_ndcg_loss, build_loss, exact_ndcg_loss, feature_ranking_loss, label_ranking_loss,
-                  ndcg_bound_loss, sample_ranking_loss)
+from loss import (
+    R4CLoss,
+    approx_ndcg_loss,
+    build_loss,
+    exact_ndcg_loss,
+    feature_ranking_loss,
+    label_ranking_loss,
+    ndcg_bound_loss,
+    sample_ranking_loss,
+)
 
 # The package's functions hide its modules of the same name.
 APPROX_NDCG, FEATURE_RANKING_LOSS = map(importlib.import_module, ("loss.approx_ndcg", "loss.feature_ranking_loss"))

@@ -8,8 +8,16 @@ import pytest
 from sklearn import metrics as sk
 
 from conftest import reference
-from utils.metrics import (confusions, macro_metrics, multilabel_metrics, official_script_f_scores, per_class_metrics,
-                           per_label_metrics, single_label_metrics, undefined_terms)
+from utils.metrics import (
+    confusions,
+    macro_metrics,
+    multilabel_metrics,
+    official_script_f_scores,
+    per_class_metrics,
+    per_label_metrics,
+    single_label_metrics,
+    undefined_terms,
+)
 from utils.report import evaluate, format_report, write_predictions, write_report
 
 

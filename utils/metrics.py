@@ -8,8 +8,16 @@ All figures but coverage are fractions.
 """
 
 import numpy as np
-from sklearn.metrics import (accuracy_score, average_precision_score, cohen_kappa_score, confusion_matrix,
-                             coverage_error, label_ranking_loss, precision_recall_fscore_support, top_k_accuracy_score)
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    cohen_kappa_score,
+    confusion_matrix,
+    coverage_error,
+    label_ranking_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 # Bins of equal width, for the expected calibration error.
 CALIBRATION_BINS = 10

@@ -10,8 +10,18 @@ import numpy as np
 from .figures.confusion import draw_confusion, write_confusion
 from .figures.style import save_figure
 from .files import write_csv, write_text
-from .metrics import (RARE, confusions, decisions, macro_metrics, multilabel_metrics, official_script_f_scores,
-                      per_class_metrics, per_label_metrics, single_label_metrics, undefined_terms)
+from .metrics import (
+    RARE,
+    confusions,
+    decisions,
+    macro_metrics,
+    multilabel_metrics,
+    official_script_f_scores,
+    per_class_metrics,
+    per_label_metrics,
+    single_label_metrics,
+    undefined_terms,
+)
 
 TITLES = {
     "mAP": "mAP", "OP": "overall precision (OP)", "OR": "overall recall (OR)", "OF1": "overall = micro F1 (OF1)",

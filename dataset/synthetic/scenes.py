@@ -4,8 +4,26 @@ import numpy as np
 from PIL import Image
 
 from .canvas import COURTS, WHITE, YELLOW, Canvas, box, circle, scaled
-from .things import (airplane, boat, building, car, court, house, mobile_home, moorings, parcel, parking, patches, pond,
-                     road, shrubs, swell, tank, trees, wood)
+from .things import (
+    airplane,
+    boat,
+    building,
+    car,
+    court,
+    house,
+    mobile_home,
+    moorings,
+    parcel,
+    parking,
+    patches,
+    pond,
+    road,
+    shrubs,
+    swell,
+    tank,
+    trees,
+    wood,
+)
 
 
 def airport(c: Canvas) -> None:

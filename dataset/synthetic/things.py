@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from .canvas import (CARS, GROUND, ID, PALE, ROOFS, SHADE, SOLID, WHITE, Canvas, Colour, box, circle, scaled, turned)
+from .canvas import CARS, GROUND, ID, PALE, ROOFS, SHADE, SOLID, WHITE, Canvas, Colour, box, circle, scaled, turned
 
 
 def car(c: Canvas, at: ArrayLike, turn: float) -> None:

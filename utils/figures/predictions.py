@@ -7,8 +7,19 @@ import numpy as np
 from PIL import Image
 
 from ..results import Results
-from .style import (BLUE, BUFFER, RED, WIDTH, name_text, names_text, new_figure, show_buffer, show_picture, thumbnail,
-                    title_text)
+from .style import (
+    BLUE,
+    BUFFER,
+    RED,
+    WIDTH,
+    name_text,
+    names_text,
+    new_figure,
+    show_buffer,
+    show_picture,
+    thumbnail,
+    title_text,
+)
 
 TOP = 7  # labels shown, as in the reference implementation's picture
 PER_FIGURE = 4  # images
