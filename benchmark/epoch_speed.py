@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import torch
+from measure import medians, write_result
+from reference_way import PerImage, train_one_epoch_plainly
 from torch import nn
 
 from dataset import (
@@ -27,9 +29,7 @@ from dataset import (
     train_transform,
 )
 from loss import R4CLoss
-from measure import medians, write_result
 from model import build_model
-from reference_way import PerImage, train_one_epoch_plainly
 from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly

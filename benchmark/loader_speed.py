@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import medians, write_result
 from PIL import Image
+from reference_way import PerImage
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -30,8 +32,6 @@ from dataset import (
     load_image,
     train_transform,
 )
-from measure import medians, write_result
-from reference_way import PerImage
 from utils.errors import exit_cleanly
 
 SIZE, IMAGE_SIZE, BATCH = 600, 512, 16

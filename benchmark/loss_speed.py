@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 import torch
+from measure import medians, write_result
+from row_by_row import RowByRowLoss
 from torch import Tensor, nn
 
 from loss import R4CLoss
-from measure import medians, write_result
-from row_by_row import RowByRowLoss
 from utils.arguments import pick_device
 
 

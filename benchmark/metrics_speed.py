@@ -5,8 +5,8 @@
 
 import numpy as np
 import torch
-
 from measure import medians, write_result
+
 from utils.metrics import multilabel_metrics, single_label_metrics
 from utils.report import evaluate
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from row_by_row import RowByRowLoss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from dataset import IMAGENET_MEAN, IMAGENET_STD
-from row_by_row import RowByRowLoss
 
 
 class PerImage(Dataset):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import medians, write_result
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -31,7 +32,6 @@ from dataset import (
     train_transform,
 )
 from loss import R4CLoss
-from measure import medians, write_result
 from model import build_model
 from utils.acceleration import autocast
 from utils.arguments import pick_device, pick_num_workers

@@ -14,11 +14,11 @@ import itertools
 from collections.abc import Callable
 
 import torch
+from measure import medians, write_result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from loss import R4CLoss
-from measure import medians, write_result
 from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, autocast
 from utils.arguments import pick_device

@@ -167,6 +167,7 @@ def test_a_signal_stops_after_a_batch(loader):
         assert stop.value.number == signal.SIGTERM and len(seen) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 def test_workers_end_with_a_main_process_that_was_killed_while_they_started():
     """torch's own watch would have a worker wait for ever for batches to load, and hold what it inherited."""
     script = f"""if True:

@@ -64,6 +64,8 @@ def start(tmp_path_factory):
 
     Its processes are forked from one that has imported all they need.
     """
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that are forked")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["processes"])
     with pytest.MonkeyPatch.context() as patch:  # by which the server finds them
@@ -347,6 +349,7 @@ def test_the_best_network_is_that_of_a_finished_epoch():
     assert not state.is_best
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch):
     monkeypatch.setattr("utils.run_log.time.sleep", lambda seconds: None)
     with held(tmp_path):
