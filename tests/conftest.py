@@ -11,7 +11,7 @@ from pathlib import Path
 
 # Networks so small are not faster with more threads, and far slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests on every machine
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests with a GPU and without
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-import small_network as small_network_module
+import small_network
 from utils.run_log import environment
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,8 +39,8 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def small_network():
-    small_network_module.register()
+def choice_of_the_small_network():
+    small_network.register()
 
 
 @pytest.fixture(scope="session", autouse=True)

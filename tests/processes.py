@@ -1,5 +1,5 @@
-"""Train.py in a process of its own, to which a signal comes at a moment that is counted and not timed: on a slow or busy
-machine it is the same one.
+"""Train.py in a process of its own, to which a signal comes at a moment that is counted and not timed: the same on a
+slow or a busy machine.
 """
 
 import multiprocessing
@@ -21,8 +21,8 @@ from utils.metrics import multilabel_metrics
 class Stop(NamedTuple):
     """Send `name` when `what` happens for the `times`-th time in the process, and `delay` seconds later.
 
-    what: "training", a step has its loss; "evaluation", a batch has its scores; "open FILE" and "rename FILE", a file of
-    the run is about to be written, and the complete file about to take the older one's place. to_all: send it to the
+    what: "training", a step has its loss; "evaluation", a batch has its scores; "open FILE" and "rename FILE", a file
+    of the run is about to be written, and the complete file about to take the older one's place. to_all: send it to the
     workers as well, as a terminal does, and twice, as programs do that pass on a signal.
     """
 

@@ -306,7 +306,7 @@ def test_a_signal_reaches_the_trainings(study):
             time.sleep(0.05)
         with pytest.raises(Interrupted):
             reproduce.stop_the_children(signal.SIGTERM, None)
-        assert code.result(timeout=30) == 143
+        assert code.result() == 143
 
 
 def test_draws_are_resampled_images(monkeypatch):
