@@ -131,7 +131,7 @@ def test_names_that_are_paths_and_formulas(tmp_path, single_label):
     for table in tables:
         with open(table, newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
-        assert not [cell for cell in cells if cell.startswith(("=", "@", "+")) or cell.startswith("-2")], table
+        assert not [cell for cell in cells if cell.startswith(("=", "@", "+")) or cell == "-2+3"], table
         assert any("=1+1" in cell for cell in cells) or table.name == "log.csv"
     assert "<script>alert" not in next(folder.rglob("report.html")).read_text()
 
