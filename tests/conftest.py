@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import multiprocessing
 import os
 import re
 import time
@@ -22,8 +23,8 @@ from PIL import Image
 import small_network
 from utils.run_log import environment
 
-REFERENCE = Path(__file__).parent / "reference"
-LONG_RESULTS = Path(__file__).resolve().parents[1] / "benchmark" / "results" / "long"
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE, LONG_RESULTS = ROOT / "tests" / "reference", ROOT / "benchmark" / "results" / "long"
 DPI = 40  # of the figures that tests write
 NAMES = ["airplane", "bare-soil", "grass", "water"]
 
@@ -41,6 +42,15 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
 @pytest.fixture(scope="session", autouse=True)
 def choice_of_the_small_network():
     small_network.register()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_of_processes():
+    """What is forked from Python's server of processes, from 3.14 on a loader's workers too, need import nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        multiprocessing.set_forkserver_preload(["processes"])
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

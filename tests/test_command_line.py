@@ -14,7 +14,7 @@ import torch
 
 import Test
 import Train
-from conftest import NAMES, let_go, random_labels, read_scores, write_image, write_table
+from conftest import NAMES, ROOT, let_go, random_labels, read_scores, write_image, write_table
 from loss import R4CLoss
 from model import NETWORKS, build_model
 from utils.checkpoint import save_checkpoint
@@ -22,7 +22,6 @@ from utils.errors import InputError, exit_cleanly
 from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
 
-ROOT = Path(Train.__file__).parent
 FAST = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--max_epoch", "2", "--lr", "1e-3",
         "--num_workers", "0", "--device", "cpu"]
 

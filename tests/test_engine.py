@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from conftest import ROOT
 from dataset import all_views
 from loss import R4CLoss, build_loss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
 from utils.interruption import Interrupted, stopping_between_steps
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Pixels(nn.Module):

@@ -9,8 +9,7 @@ import pytest
 
 from benchmark import explore, reproduce
 from benchmark.speed_table import comparisons, throughput
-
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
 
 
 @pytest.mark.parametrize("file", sorted(reproduce.RESULTS.glob("*.md")), ids=lambda file: file.stem)

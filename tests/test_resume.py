@@ -17,7 +17,7 @@ import processes
 import Train
 from dataset import ImageDataset, ShuffledImages
 from processes import Stop
-from test_command_line import ROOT, fails
+from test_command_line import fails
 from utils.errors import InputError, exit_cleanly
 from utils.resume import TrainingState
 from utils.run_log import held
@@ -60,17 +60,10 @@ def same_run(one: Path, other: Path) -> int:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
-    """Runs `processes.train` to its end: (options, stop) -> its exit code and what it printed.
-
-    Its processes are forked from one that has imported all they need.
-    """
+    """Runs `processes.train` to its end: (options, stop) -> its exit code and what it printed."""
     if not hasattr(os, "fork"):
         pytest.skip("needs processes that are forked")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["processes"])
-    with pytest.MonkeyPatch.context() as patch:  # by which the server finds them
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests"))))
-        multiprocessing.forkserver.ensure_running()
     output = tmp_path_factory.mktemp("output") / "output"
 
     def run_to_its_end(argv: list, stop: Stop | None = None) -> tuple[int, str]:
