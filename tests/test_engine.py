@@ -16,7 +16,7 @@ from dataset import all_views
 from loss import R4CLoss, build_loss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
-from utils.interruption import Interrupted, stopping_between_steps
+from utils.interruption import Interrupted, stop_if_asked, stopping_between_steps
 
 
 class Pixels(nn.Module):
@@ -163,6 +163,21 @@ def test_a_signal_stops_after_a_batch(loader):
         with stopping_between_steps(), pytest.raises(Interrupted) as stop:
             step()
         assert stop.value.number == signal.SIGTERM and len(seen) == 1
+
+
+def test_two_signals_at_once_are_answered_once(monkeypatch, capfd):
+    """The second one comes while the first is being answered."""
+    class Received(list):
+        def append(self, one):
+            super().append(one)
+            if len(self) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("utils.interruption._received", Received())
+    with stopping_between_steps(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop_if_asked()
+    assert capfd.readouterr().err.count("stopping after this step") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")

@@ -37,12 +37,12 @@ def stopping_between_steps() -> Iterator[None]:
 
 
 def _receive(number: int, frame) -> None:
-    now = time.monotonic()
-    _received.append((number, now))
+    own = number, time.monotonic()
+    _received.append(own)  # a second signal may come between any two lines
     # Some programs pass on a signal that reached all processes already: that one comes at the same time.
-    if number == signal.SIGINT and now - _received[0][1] > _SAME_TIME:
+    if number == signal.SIGINT and own[1] - _received[0][1] > _SAME_TIME:
         raise KeyboardInterrupt
-    if len(_received) == 1:
+    if _received[0] is own:
         os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")  # print may be in use
 
 
