@@ -351,7 +351,10 @@ def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch
             signal.pause()
         with pytest.raises(InputError, match="another process"), held(tmp_path):
             pass
-    with held(tmp_path):
+    try:
+        with held(tmp_path):
+            pass
+    finally:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
 
