@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +27,7 @@ from utils.run_log import environment
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE, LONG_RESULTS = ROOT / "tests" / "reference", ROOT / "benchmark" / "results" / "long"
 DPI = 40  # of the figures that tests write
+unicode_names = pytest.mark.skipif(sys.getfilesystemencoding() != "utf-8", reason="no such names in this locale")
 NAMES = ["airplane", "bare-soil", "grass", "water"]
 
 

@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from conftest import random_labels, write_classes, write_image, write_table
+from conftest import random_labels, unicode_names, write_classes, write_image, write_table
 from dataset import VALIDATION_FRACTION, load_data
 from dataset.label_table import read_label_table
 from dataset.published import LABEL_COUNTS, SPLIT_SIZES
@@ -124,6 +124,7 @@ def test_split_depends_on_the_seed_alone(scenes):
     assert one == same != other
 
 
+@unicode_names
 def test_written_split_is_fed_back(scenes, tmp_path):
     (scenes / "AID" / "River").rename(scenes / "AID" / "größer Fluss.1")
     data = load_data("AID", scenes, seed=7)
@@ -241,6 +242,7 @@ def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
     load_data("AID", scenes, train_ratio=0.5).check_train_ratio(0.5)
 
 
+@unicode_names
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_unicode_names_match_in_either_form(tmp_path, form):
     other = {"NFC": "NFD", "NFD": "NFC"}[form]

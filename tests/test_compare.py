@@ -49,10 +49,10 @@ def test_seeds_share_a_row_with_mean_and_deviation(tmp_path, capsys):
     assert float(first["mAP"]) == pytest.approx(0.75)
     assert float(first["mAP_sd"]) == pytest.approx(np.std([0.7, 0.8], ddof=1))
     assert first["runs"] == "2" and rows["BCE"]["mAP_sd"] == "" and float(rows["BCE"]["OF1"]) == 0.5
-    markdown = (tmp_path / "out" / "test.md").read_text()
+    markdown = (tmp_path / "out" / "test.md").read_text(encoding="utf-8")
     assert "| R4C, lr 0.0001 | 2 | 75.00 ± 7.07 | 50.00 ± 0.00 |" in markdown and "| BCE | 1 | 60.00 |" in markdown
     assert markdown in capsys.readouterr().out
-    latex = (tmp_path / "out" / "test.tex").read_text().splitlines()
+    latex = (tmp_path / "out" / "test.tex").read_text(encoding="utf-8").splitlines()
     assert latex[0] == r"\begin{tabular}{lrrrrrrr}" and latex[-1] == r"\end{tabular}"
     assert latex[2].startswith("run & runs & mAP & micro F1 &") and latex[2].endswith(r" \\")
     assert latex[4].startswith(r"R4C, lr 0.0001 & 2 & 75.00 $\pm$ 7.07 & 50.00 $\pm$ 0.00")
@@ -62,9 +62,9 @@ def test_seeds_share_a_row_with_mean_and_deviation(tmp_path, capsys):
 def test_latex_and_markdown_of_odd_names(tmp_path):
     compare(tmp_path, write_run(tmp_path / "a", 0.5, pretrained_path=r"50%_of|my\w{1}.pth"),
             write_run(tmp_path / "b", 0.5))
-    latex = (tmp_path / "out" / "test.tex").read_text()
+    latex = (tmp_path / "out" / "test.tex").read_text(encoding="utf-8")
     assert r"pretrained\_path 50\%\_of|my\textbackslash w\{1\}.pth" in latex
-    rows = (tmp_path / "out" / "test.md").read_text().splitlines()
+    rows = (tmp_path / "out" / "test.md").read_text(encoding="utf-8").splitlines()
     assert {row.count("|") for row in rows} == {9}
 
 
@@ -87,7 +87,7 @@ def test_curves_are_those_of_the_logs(tmp_path):
 def test_single_label_runs_have_their_figures(tmp_path):
     compare(tmp_path, write_run(tmp_path / "a", 0.5, single_label=True),
             write_run(tmp_path / "b", 0.5, single_label=True, seed=2))
-    markdown = (tmp_path / "out" / "test.md").read_text()
+    markdown = (tmp_path / "out" / "test.md").read_text(encoding="utf-8")
     assert "| run | runs | accuracy | average accuracy | kappa |" in markdown and "| 25.00 ± 0.00 |" in markdown
     assert "| - |" in markdown  # top-5 of few classes
     assert "validation accuracy (%)" in [axes.get_title() for axes in draw_comparison(
@@ -103,7 +103,7 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     compare(tmp_path, untested, write_run(tmp_path / "b", 0.5, loss="bce"))
     assert "| R4C | 0 | - |" in capsys.readouterr().out
     other = write_run(tmp_path / "c", 0.5, loss="focal")
-    report = json.loads((other / "test_best" / "metrics.json").read_text())
+    report = json.loads((other / "test_best" / "metrics.json").read_text(encoding="utf-8"))
     (other / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
     compare(tmp_path, tmp_path / "b", other)
     assert "different images or labels" in capsys.readouterr().err

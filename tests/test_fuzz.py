@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as sk
 
+from conftest import unicode_names
 from dataset import load_image
 from dataset.image_list import IMAGE_SUFFIXES, read_image_list, write_image_list
 from dataset.label_table import LabelTable, read_label_table
@@ -149,6 +150,7 @@ file_names = st.text(letters.filter(lambda letter: letter != "/"), min_size=1, m
     lambda name: name.strip() == name and name not in (".", ".."))
 
 
+@unicode_names
 @lengths(40, 2000)
 def test_lists_give_back_what_was_written(examples, tmp_path_factory, record):
     refused = 0

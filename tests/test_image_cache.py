@@ -20,7 +20,7 @@ from utils.errors import InputError
 @pytest.fixture
 def images(tmp_path):
     """Images of different sizes, formats and modes."""
-    paths = [tmp_path / "images" / name for name in ("b c.png", "a.jpg", "d.tif", "é.png")]
+    paths = [tmp_path / "images" / name for name in ("b c.png", "a.jpg", "d.tif", os.fsdecode("é.png".encode()))]
     for seed, path in enumerate(paths):
         write_image(path, seed, (40 + 3 * seed, 33 + seed))
     Image.open(paths[3]).convert("L").save(paths[3])

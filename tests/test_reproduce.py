@@ -119,7 +119,7 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
     kept = Run("other", "bce", "2e-4", 2).results
     assert {file.name for file in kept.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
                                                       "bootstrap.npz"}
-    assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text()
+    assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text(encoding="utf-8")
     commands.clear()
     reproduce.main(["other"])
     assert [command[0] for command in commands].count("Train.py") == 4 + 2  # the search of what it is a change of
@@ -135,7 +135,8 @@ def test_the_views_of_an_image_are_tested_too(study, commands, monkeypatch):
     monkeypatch.setitem(reproduce.TABLES, "views", Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c"),
                                                          (1,), "views"))
     reproduce.main(["views/r4c"])
-    rows = [line for line in (reproduce.RESULTS / "views.md").read_text().splitlines() if "| 2e-4 | 1 | 1 |" in line]
+    lines = (reproduce.RESULTS / "views.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if "| 2e-4 | 1 | 1 |" in line]
     assert [row.split(" | ")[4] for row in rows] == ["50.00", "50.00", "60.00"]
     assert [row.split(" | ")[0] for row in rows] == ["| bce", "| r4c", "| bce"]
 
@@ -176,7 +177,7 @@ def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monk
                                          r"is in .*output.txt\)$"):
         reproduce.main([f"{TABLE}/r4c", f"{TABLE}/bce"])
     assert [command[0] for command in commands].count("Train.py") == 3 + 6
-    assert "| bce | 2e-4 | 3 |" in (reproduce.RESULTS / f"{TABLE}.md").read_text()
+    assert "| bce | 2e-4 | 3 |" in (reproduce.RESULTS / f"{TABLE}.md").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="no row or table is called other/asl: --list names them"):
         reproduce.main(["other/asl"])
 
@@ -201,7 +202,7 @@ def test_tables_are_the_figures_of_the_files(study):
     assert f"| r4c - bce | 3 | {100 * differences.mean():+.2f} [{low}, {high}] |" in text
     assert "| bce | 30.00 | 60.00 | 30.00 | 30.00 |" in text
     reproduce.main([])
-    assert (reproduce.RESULTS / f"{TABLE}.md").read_text() == text
+    assert (reproduce.RESULTS / f"{TABLE}.md").read_text(encoding="utf-8") == text
     row = (reproduce.RESULTS / f"{TABLE}_differences.csv").read_text().splitlines()[1].split(",")
     assert row[:4] == ["r4c", "bce", "mAP", "3"]
     assert [float(cell) for cell in row[4:]] == pytest.approx(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from conftest import random_labels, write_image, write_table
+from conftest import random_labels, unicode_names, write_image, write_table
 from dataset import cached_images, images_at, load_data, load_image, read_image_list, read_label_table
 from test_command_line import evaluate, fails, train, train_ucm
 from utils.errors import InputError
@@ -117,7 +117,7 @@ def test_names_that_are_paths_and_formulas(tmp_path, single_label):
     else:
         labels = np.hstack([random_labels(36), np.eye(36, 2, dtype=int)])
         write_table(root / "labels.csv", keys, labels)
-        header, *rows = (root / "labels.csv").read_text().splitlines()
+        header, *rows = (root / "labels.csv").read_text(encoding="utf-8").splitlines()
         (root / "labels.csv").write_text("\n".join([",".join(["image", *NASTY]), *rows]))
     folder = train("--dataset", "Custom", "--data_root", root, "--work-dir", tmp_path / "deep" / "runs", "--max_epoch",
                    1)
@@ -133,7 +133,7 @@ def test_names_that_are_paths_and_formulas(tmp_path, single_label):
             cells = [cell for row in csv.reader(file) for cell in row]
         assert not [cell for cell in cells if cell.startswith(("=", "@", "+")) or cell == "-2+3"], table
         assert any("=1+1" in cell for cell in cells) or table.name == "log.csv"
-    assert "<script>alert" not in next(folder.rglob("report.html")).read_text()
+    assert "<script>alert" not in next(folder.rglob("report.html")).read_text(encoding="utf-8")
 
 
 def test_formulas_are_text_and_numbers_are_numbers(tmp_path):
@@ -144,6 +144,7 @@ def test_formulas_are_text_and_numbers_are_numbers(tmp_path):
                                           ["-0.5", "-0.5", "1e-3", "3", "", "nan", "+5", "'- 5"]]
 
 
+@unicode_names
 @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31m.png", os.fsdecode(b"a\xff.png"), "a\u2028b.png"])
 def test_file_names_that_lists_and_terminals_would_not_survive(tmp_path, name):
     for number in range(3):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import Test
 import Train
-from conftest import DPI, read_scores, write_classes
+from conftest import DPI, read_scores, unicode_names, write_classes
 from dataset import train_transform
 from test_command_line import evaluate, fails, train
 from utils.metrics import confusions, multilabel_metrics, single_label_metrics
@@ -77,6 +77,7 @@ def test_the_lists_of_a_run_give_its_split_again(trained, data_root):
     assert val["single_label"]["accuracy"] == pytest.approx(best, abs=1e-6)
 
 
+@unicode_names
 def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     loose = tmp_path / "loose é.png"
     Image.new("RGB", (300, 40), "blue").save(loose)
