@@ -163,7 +163,7 @@ def test_baselines_and_lists(aid, tmp_path, loss):
 
 def test_not_save(curves, ucm):
     folder = train_ucm(ucm, "--not-save")
-    assert not list(folder.glob("*.pth")) and (folder / "curves.png").stat().st_size > 0
+    assert not list(folder.glob("*.pth")) and (folder / "curves.png").stat().st_size > 1000
 
 
 def test_same_seed_same_log(ucm):
