@@ -309,15 +309,18 @@ def test_files_lost_between_two_writes_are_made_again(options, capsys):
     assert f"{folder / 'best.pth'}, of epoch 1, is lost" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["--num_workers", "1"], ["--num_workers", "0"]])
-def test_out_of_memory(options, capsys, monkeypatch, argv):
-    """A worker that the system kills, or an allocation that fails."""
-    def fail(self, item):
-        if item != 0 and argv[1] == "1":
+class OutOfMemory(ImageDataset):
+    """In a worker, the system kills it; in the training process, an allocation fails."""
+
+    def __getitem__(self, item):
+        if torch.utils.data.get_worker_info():
             os.kill(os.getpid(), signal.SIGKILL)
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the manual")
 
-    monkeypatch.setattr(ImageDataset, "__getitem__", fail)
+
+@pytest.mark.parametrize("argv", [["--num_workers", "1"], ["--num_workers", "0"]])
+def test_out_of_memory(options, capsys, monkeypatch, argv):
+    monkeypatch.setattr(Train, "ImageDataset", OutOfMemory)
     error = fails(capsys, train, *options, *argv)
     assert "out of memory, it seems (" in error and "fewer --num_workers; with the latter, go on with: python" in error
     assert "with the latter, nothing was saved (--not-save)\n" in fails(capsys, train, *options, *argv, "--not-save")
