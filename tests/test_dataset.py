@@ -131,6 +131,13 @@ def test_holdout_has_every_label_on_both_sides(seed):
     np.testing.assert_allclose(held[common] / totals[common], 0.1, atol=0.05)
 
 
+def test_a_labels_last_image_stays_in_training():
+    """Though half of few images are held out, and other labels want more of them."""
+    for seed in range(200):
+        labels = (np.random.default_rng(seed).random((8, 5)) < 0.3).astype(np.uint8)
+        assert labels[~stratified_holdout(labels, 0.5, seed)].any(0).tolist() == labels.any(0).tolist()
+
+
 def test_holdout_depends_on_the_seed_alone():
     labels = random_labels(100)
     a, b, c = (stratified_holdout(labels, 0.1, seed) for seed in (1, 1, 2))

@@ -214,13 +214,13 @@ def test_the_page_shows_names_as_they_are(tmp_path):
     names = ["<b>sea & sand</b>", '"quoted" $5', "never there"]
     labels = np.array([[1, 0, 0], [0, 1, 0]], np.uint8)
     results = Results([tmp_path / "<i>1.png", tmp_path / "2.png"], names, labels, False)
-    results.add("R4C & co", np.array([[0.2, 0.9, 0.1], [0.3, 0.8, 0.7]]))
+    results.add("R4C <co>", np.array([[0.2, 0.9, 0.1], [0.3, 0.8, 0.7]]))
     report = {"weights": "a<b>.pth", "epoch": None, "image_size": 64,
-              **evaluate_scores(results.scores["R4C & co"], labels, names)}
-    write_html_report(tmp_path / "report.html", "a < b", {"R4C & co": report}, [], results,
+              **evaluate_scores(results.scores["R4C <co>"], labels, names)}
+    write_html_report(tmp_path / "report.html", "a < b", {"R4C <co>": report}, [], results,
                       lambda path: Image.new("RGB", (8, 8)))
     page = Page(tmp_path / "report.html")
-    assert [row[0] for row in page.tables[1][1:]] == names and "R4C & co AP" in page.tables[1][0]
+    assert [row[0] for row in page.tables[1][1:]] == names and "R4C <co> AP" in page.tables[1][0]
     assert page.tables[1][3][2] == "-"  # the AP of a label without positives
     assert any("left out of mAP: never there." in words for words in page.words)
     assert "<i>1.png" in page.cards[0] and '+ "quoted" $5 0.90' in page.cards[0]
