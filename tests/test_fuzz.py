@@ -336,6 +336,7 @@ def broken_image(number: int, folder: Path) -> tuple[Path, np.ndarray | None, bo
     return path, None if how == "flip" else pixels, how in ("truncate", "empty", "text")
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @lengths(60, 1000)
 def test_broken_images(examples, tmp_path, record):
     refused = altered = 0

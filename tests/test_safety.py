@@ -28,6 +28,7 @@ class Malicious:
         return os.mkdir, (self.folder,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_no_file_runs_code(ucm, tmp_path, capsys):
     """Each way of writing the trap, and a reading that would spring it."""
     folder, images = train_ucm(ucm), sorted(ucm.rglob("*.tif"))[:3]
