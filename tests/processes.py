@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from torch.nn.modules.module import register_module_forward_hook
+
 import small_network
 import Train
 from loss import R4CLoss
@@ -67,7 +69,7 @@ def send(stop: Stop) -> None:
         elif event == "os.rename":
             happens(f"rename {Path(args[1]).name}")
 
-    Train.torch.nn.modules.module.register_module_forward_hook(in_network)
+    register_module_forward_hook(in_network)
     sys.addaudithook(in_system)
 
 
