@@ -73,6 +73,11 @@ def send(stop: Stop) -> None:
     sys.addaudithook(in_system)
 
 
+def metrics_with_ties(*arrays) -> dict[str, float]:
+    """Each epoch is the best so far: what is written when does not depend on what a machine learns."""
+    return multilabel_metrics(*arrays) | {"OF1": 0.5}
+
+
 def train(argv: list[str], stop: Stop | None, output: Path) -> None:
     """A program for `multiprocessing`, which leads its own group of processes. What it prints goes into `output`."""
     os.setsid()
@@ -83,8 +88,7 @@ def train(argv: list[str], stop: Stop | None, output: Path) -> None:
     small_network.register()
     Train.save_figure = lambda figure, path: None
     interruption._SAME_TIME = 3600  # s; a busy machine may take its time between two signals that are one
-    # Ties, so that each epoch is the best so far: what is written when does not depend on what a machine learns.
-    Train.multilabel_metrics = lambda *arrays: multilabel_metrics(*arrays) | {"OF1": 0.5}
+    Train.multilabel_metrics = metrics_with_ties
     if stop:
         send(stop)
     exit_cleanly(lambda: Train.main(argv))

@@ -193,10 +193,14 @@ def test_a_folder_that_cannot_be_made(images, tmp_path):
             cached_images(images, 64, folder)
 
 
-def test_memory_is_what_the_system_says():
+def test_memory_is_what_the_system_says(tmp_path, monkeypatch):
     from dataset.image_cache import _available_memory
     if os.path.exists("/proc/meminfo"):
         assert 0 < _available_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr("dataset.image_cache.Path", lambda name: tmp_path / name.replace("/", "_"))
+    assert _available_memory() == float("inf")
+    (tmp_path / "_proc_meminfo").write_text("MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:  3000 kB\n")
+    assert _available_memory() == 3000 * 1024
 
 
 def without_speed(folder):

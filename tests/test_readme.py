@@ -49,8 +49,8 @@ def test_every_benchmark_finds_what_it_imports(script, monkeypatch):
 
 def is_ours(module) -> bool:
     """Whether it is a module of the project, whose folder may hold the environment."""
-    file = str(getattr(module, "__file__", None))
-    return file.startswith(str(ROOT)) and not file.startswith(sys.prefix) and "/tests/" not in file
+    file = Path(str(getattr(module, "__file__", None)))
+    return file.is_relative_to(ROOT) and not any(map(file.is_relative_to, (sys.prefix, ROOT / "tests")))
 
 
 def test_the_pointing_game_is_that_of_the_result_files():
