@@ -37,28 +37,29 @@ from dataset import (
     load_image,
 )
 from model import NETWORKS, load_trained, network_name
-from utils.arguments import (
+from utils.engine import predict
+from utils.errors import InputError, exit_cleanly, warn
+from utils.evaluation.gradcam import grad_cam
+from utils.evaluation.html_report import write_html_report
+from utils.evaluation.image_selection import check_selection, rank_images, select_images
+from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
+from utils.figures.curves import draw_comparison, draw_curves
+from utils.figures.gradcam import draw_gradcam
+from utils.figures.predictions import draw_predictions
+from utils.figures.scores import TitledFigure, score_figures
+from utils.figures.style import FORMATS, png_of, save_figure
+from utils.options import (
     HelpFormatter,
     add_machine_options,
     batch_size,
     image_size,
     number,
-    pick_device,
-    pick_num_workers,
+    resolve_num_workers,
+    run_titles,
+    select_device,
 )
-from utils.engine import predict
-from utils.errors import InputError, exit_cleanly, warn
-from utils.figures.curves import draw_comparison, draw_curves
-from utils.figures.gradcam import draw_gradcam
-from utils.figures.predictions import draw_predictions
-from utils.figures.scores import Shown, score_figures
-from utils.figures.style import FORMATS, png_of, save_figure
-from utils.gradcam import grad_cam
-from utils.html_report import write_html_report
-from utils.pick import check_pick, pick_images, rank_images
-from utils.report import evaluate, format_report, write_predictions, write_report
 from utils.results import Results
-from utils.run_log import check_outside, make_folder, run_titles
+from utils.run.run_folder import check_not_in_dataset, make_folder
 
 # Data sets hold a few images twice; a larger share of known images is no coincidence.
 TWINS = 0.05
@@ -101,7 +102,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
                          help="draw N images (4), and beside each the 7 labels that every checkpoint ranks highest")
     figures.add_argument("--show_gradcam", nargs="?", type=number(int, 1, 500), const=4, metavar="N",
                          help="draw N images (4), and where each checkpoint finds its evidence for each label")
-    figures.add_argument("--pick", nargs="+", default=[], metavar="HOW",
+    figures.add_argument("--pick", nargs="+", default=[], metavar="RUNTIME_OPTIONS",
                          help="which N images: worst or best ranked, disagree, where the checkpoints decide "
                               "differently, or random; or names of images, which are all drawn (default: worst; of "
                               "--images, the first)")
@@ -208,7 +209,7 @@ def leave_out_trained(data: Data, about: dict, named: bool) -> Data:
     say = "say with --test_dir which images to test, as test.txt of the run does"
     if data.train_ratio and "trained_on" not in about:
         raise InputError(f"this file does not know which images it was trained on, and {data.root} has no split: {say}")
-    trained_on, everything = set(about.get("trained_on", ())), data.everything()
+    trained_on, everything = set(about.get("trained_on", ())), data.all_images()
     known = {image for image in everything.images if trained_on and fingerprint(image) in trained_on}
     if data.train_ratio and len(known) <= TWINS * len(everything.images):  # a split is for training: needless here
         print(f"{data.root}: not the images of the training, so all {len(everything.images)} are tested on")
@@ -253,7 +254,7 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
         check_same_labels(first, other)
     if args.images:
         for place in args.images if args.save_path else ():
-            check_outside(args.save_path, Path(place))
+            check_not_in_dataset(args.save_path, Path(place))
         return Results(images_at(args.images), first.names, None, first.about.get("single_label", False))
     images = data.splits["test"].images
     for other in others:
@@ -261,16 +262,16 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
             raise InputError(f"{first.weights} and {other.weights} are not for the same test images; say with "
                              "--test_dir which images to test, and with --data_root where they are")
     if args.save_path and not args.test_dir:
-        check_outside(args.save_path, data.root)
+        check_not_in_dataset(args.save_path, data.root)
     return Results(images, first.names, labels_in_order(data, first.names), data.single_label)
 
 
 def scores_of(checkpoint: Checkpoint, results: Results, args: argparse.Namespace) -> np.ndarray:
     """Scores (N, C) of the images, prepared as in training, in the order of `results.names`."""
-    device = pick_device(args.device)
+    device = select_device(args.device)
     split = Split(results.images, np.zeros((len(results.images), 1)))
     loader = build_loader(ImageDataset(split, eval_transform(checkpoint.image_size)), args.test_batch_size,
-                          pick_num_workers(args.num_workers, device), device)
+                          resolve_num_workers(args.num_workers, device), device)
     model = checkpoint.model.to(device, memory_format=torch.channels_last)
     scores, _ = predict(model, loader, checkpoint.normalize().to(device), device, checkpoint.title,
                         checkpoint.about.get("activation", "sigmoid"), args.amp,
@@ -292,7 +293,7 @@ def save_report(checkpoint: Checkpoint, results: Results, args: argparse.Namespa
     """Write the tables of a test, and print them; returns the report that metrics.json holds."""
     scores, size = results.scores[checkpoint.title], checkpoint.image_size
     report = {"weights": str(checkpoint.weights), "epoch": checkpoint.about.get("epoch"), "image_size": size,
-              "all_views": args.all_views, "device": str(pick_device(args.device)),
+              "all_views": args.all_views, "device": str(select_device(args.device)),
               **evaluate(scores, results.labels, results.names, results.single_label)}
     views = ", means of 8 views" if args.all_views else ""
     print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}{views}\n\n"
@@ -302,28 +303,28 @@ def save_report(checkpoint: Checkpoint, results: Results, args: argparse.Namespa
     return report
 
 
-def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Results) -> Iterator[Shown]:
+def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Results) -> Iterator[TitledFigure]:
     """The figures that the options ask for."""
     logs = {checkpoint.title: [checkpoint.weights.with_name("log.csv")] for checkpoint in checkpoints}
     if args.report and all(log.is_file() for log, in logs.values()):
-        yield Shown("training", "Training", "Over the epochs; the checkpoint is that of the epoch in the table.",
+        yield TitledFigure("training", "Training", "Over the epochs; the checkpoint is that of the epoch in the table.",
                     draw_comparison(logs) if len(logs) > 1 else draw_curves(*logs[checkpoints[0].title]))
     if args.report or args.show_scores:
         yield from score_figures(results)
     if args.show_predictions:
-        chosen = pick_images(args.pick, args.show_predictions, results)
+        chosen = select_images(args.pick, args.show_predictions, results)
         pictures = (load_image(results.images[image]) for image in chosen)
         decides = "The first is predicted." if results.single_label else "In it, the threshold."
         for page, figure in enumerate(draw_predictions(pictures, results.of(chosen)), start=1):
-            yield Shown(f"predictions_{page}", "Predicted labels", "The labels that each checkpoint ranks highest. "
+            yield TitledFigure(f"predictions_{page}", "Predicted labels", "The labels that each checkpoint ranks highest. "
                         f"Gray: the buffer interval. {decides}", figure)
     if args.show_gradcam:
-        chosen = pick_images(args.pick, args.show_gradcam, results)
+        chosen = select_images(args.pick, args.show_gradcam, results)
         for rank, image in enumerate(chosen, start=1):
             path = results.images[image]
-            yield Shown(f"gradcam_{rank}_{path.stem[:60]}", f"Grad-CAM: {path.name}", "Where each checkpoint finds its "
+            yield TitledFigure(f"gradcam_{rank}_{path.stem[:60]}", f"Grad-CAM: {path.name}", "Where each checkpoint finds its "
                         "evidence for a label; below each map, the score.",
-                        explain(checkpoints, results.of([image]), pick_device(args.device)))
+                        explain(checkpoints, results.of([image]), select_device(args.device)))
 
 
 def remove_older(args: argparse.Namespace, folder: Path) -> None:
@@ -356,7 +357,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     args = parse_arguments(argv)
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
-    check_pick(args.pick, results, len(checkpoints))
+    check_selection(args.pick, results, len(checkpoints))
     folder = checkpoints[0].folder
     if len(checkpoints) > 1:
         folder = Path(args.save_path or Path(args.work_dir) / "comparison")

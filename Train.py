@@ -30,28 +30,36 @@ from dataset import (
     load_image,
     train_transform,
 )
-from loss import LOSSES, PARTS, build_loss
-from model import build_model, network_name, read_weight_file
+from loss import LOSSES, TERMS, build_loss
+from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
-from utils.arguments import (
+from utils.engine import Diverged, NonFinite, learning_rate, predict, train_one_epoch
+from utils.errors import InputError, describe_error, exit_cleanly, summarize_names, warn
+from utils.figures.curves import draw_curves
+from utils.figures.style import save_figure
+from utils.metrics import multilabel_metrics, single_label_metrics
+from utils.options import (
     HelpFormatter,
     add_machine_options,
     batch_size,
     image_size,
     list_files,
     number,
-    pick_device,
-    pick_num_workers,
+    resolve_num_workers,
+    select_device,
 )
-from utils.checkpoint import save_checkpoint, seed_everything
-from utils.engine import Diverged, NonFinite, learning_rate, predict, train_one_epoch
-from utils.errors import InputError, exit_cleanly, sentence, some, warn
-from utils.figures.curves import draw_curves
-from utils.figures.style import save_figure
-from utils.interruption import Interrupted, stopping_between_steps
-from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.resume import PATHS, TrainingState, check_same_data, check_same_options, find_run, last_checkpoint, restore
-from utils.run_log import check_outside, create_run_folder, held, make_folder, write_args, write_log
+from utils.run.checkpoint import read_weight_file, save_checkpoint, seed_everything
+from utils.run.graceful_shutdown import Interrupted, graceful_shutdown
+from utils.run.resume import (
+    DATA_PATH_OPTIONS,
+    TrainingState,
+    check_same_data,
+    check_same_options,
+    find_run,
+    last_checkpoint,
+    restore,
+)
+from utils.run.run_folder import check_not_in_dataset, create_run_folder, make_folder, run_lock, write_args, write_log
 
 
 def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
@@ -115,7 +123,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                         help="the same for virtual labels")
     losses.add_argument("--lambdas", type=number(float, 0), default=1.0, metavar="L",
                         help="weight of L2R-label and L2R-sample against L2R-feature")
-    losses.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART",
+    losses.add_argument("--parts", nargs="+", choices=TERMS, metavar="PART",
                         help="the parts of r4c that are summed, of feature, label and sample (default: all three)")
     losses.add_argument("--bound", action="store_true",
                         help="L2R-label and L2R-sample rank logits by a bound of nDCG, with a slope everywhere: not "
@@ -153,7 +161,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     args = parser.parse_args(argv, argparse.Namespace(**started or {}))
     args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
     args.save_path = args.save_path and os.path.abspath(args.save_path)
-    args.parts = args.parts and [part for part in PARTS if part in args.parts]  # in any order, it is one run
+    args.parts = args.parts and [part for part in TERMS if part in args.parts]  # in any order, it is one run
     return args
 
 
@@ -161,7 +169,7 @@ def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
     """`--loss` with its options, as its class names them."""
     options = {
         "r4c": dict(number_sample=args.number_sample, number_label=args.number_label, range_sample=args.range_sample,
-                    range_label=args.range_label, lambdas=args.lambdas, parts=args.parts or PARTS, bound=args.bound),
+                    range_label=args.range_label, lambdas=args.lambdas, parts=args.parts or TERMS, bound=args.bound),
         "focal": dict(gamma=args.focal_gamma, alpha=args.focal_alpha),
         "asl": dict(gamma_neg=args.asl_gamma_neg, gamma_pos=args.asl_gamma_pos, clip=args.asl_clip),
     }
@@ -181,7 +189,7 @@ def find_data(args: argparse.Namespace) -> Data:
     data.check_train_ratio(args.train_ratio)
     data.check_trainable()
     if not lists:
-        check_outside(args.work_dir, data.root)
+        check_not_in_dataset(args.work_dir, data.root)
     if args.loss == "ce" and not data.single_label:
         raise InputError(f"--loss ce is for classes, one per image, and {args.dataset} has labels: take bce, or see in "
                          "the README how to name classes")
@@ -197,14 +205,14 @@ def image_reader(args: argparse.Namespace, data: Data) -> Callable:
         return load_image
     folder = Path(args.cache or Path(args.work_dir, "image_cache"))
     if not list_files(args):
-        check_outside(folder, data.root)
+        check_not_in_dataset(folder, data.root)
     images = [image for part in ("train", "val") for image in data.splits[part].images]
     return cached_images(images, None if data.single_label else args.image_size, folder)
 
 
 def absolute_paths(args: argparse.Namespace) -> dict[str, str]:
     """Where the data lie, for a checkpoint that is used from another working directory."""
-    return {option: os.path.abspath(getattr(args, option)) for option in PATHS if getattr(args, option)}
+    return {option: os.path.abspath(getattr(args, option)) for option in DATA_PATH_OPTIONS if getattr(args, option)}
 
 
 def summary(lr: float, trained: dict[str, float], val: dict[str, float]) -> str:
@@ -238,7 +246,7 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
             return "nothing was saved" + " (--not-save)" * args.not_save
         return f"go on with: python Train.py --resume {shlex.quote(str(folder))}"
 
-    with stopping_between_steps():
+    with graceful_shutdown():
         try:
             yield
         except Interrupted as stop:
@@ -254,7 +262,7 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
         except Diverged:
             raise
         except (InputError, OSError) as error:
-            raise InputError(f"{sentence(error)}; when that is mended, {go_on()}") from error
+            raise InputError(f"{describe_error(error)}; when that is mended, {go_on()}") from error
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "DataLoader worker" not in str(error):
                 raise
@@ -265,12 +273,12 @@ def going_on_later(folder: Path, save: Callable[[str, dict], None], args: argpar
 def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, Any] | None = None) -> Path:
     """Train, or go on with the run in `folder` from what its last.pth holds. Returns the run's folder."""
     make_deterministic(args.deterministic)
-    device = pick_device(args.device)
+    device = select_device(args.device)
     seed_everything(args.seed)
 
     loss, data = build_loss_from(args), find_data(args)
     counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
-    labels = some(data.label_names, "class" if data.single_label else "label")
+    labels = summarize_names(data.label_names, "class" if data.single_label else "label")
     print(f"{args.dataset}: {labels}, {counts} images; device {device}, {precision(device, args.amp)}")
     seen = {part: data.splits[part] for part in ("train", "val")}
     images = [image for split in seen.values() for image in split.images]
@@ -291,7 +299,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
     augment = torch.nn.Sequential(flips_and_rotation, normalize)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
 
-    workers = pick_num_workers(args.num_workers, device)
+    workers = resolve_num_workers(args.num_workers, device)
     load = image_reader(args, data)
     train_set = ImageDataset(seen["train"], train_transform(args.image_size, data.single_label), load)
     val_set = ImageDataset(seen["val"], eval_transform(args.image_size), load)
@@ -328,7 +336,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
     if state.best_epoch and not (state.is_best or (checkpoints / "best.pth").exists()):
         warn(f"{checkpoints / 'best.pth'}, of epoch {state.best_epoch}, is lost: there is none before a better epoch")
     selects = "accuracy" if data.single_label else "OF1"
-    with nullcontext() if last else held(folder), going_on_later(folder, save, args, train_set, state):
+    with nullcontext() if last else run_lock(folder), going_on_later(folder, save, args, train_set, state):
         keep()
         while state.epoch < args.max_epoch:
             title = f"epoch {state.epoch + 1}/{args.max_epoch}"
@@ -356,7 +364,7 @@ def main(argv: list[str] | None = None) -> Path:
     if folder is None:
         folder = train(args)
     else:
-        with held(folder):
+        with run_lock(folder):
             last = read_last(folder)
             args = parse_arguments(argv, last["args"])
             check_same_options(folder, last["args"], {**vars(args), **absolute_paths(args)})

@@ -30,9 +30,9 @@ from dataset import (
 )
 from loss import R4CLoss
 from model import build_model
-from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly
+from utils.options import resolve_num_workers, select_device
 
 AID_IMAGES = 2160  # of the 2400 to train on, less a tenth for validation
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, help="(default: 512 on CUDA, else 128)")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    device = pick_device(options.device)
+    device = select_device(options.device)
     cuda = device.type == "cuda"
     name = options.model or ("Resnet-50" if cuda else "MobileNet-V2")
     size = options.image_size or (512 if cuda else 128)
@@ -63,7 +63,7 @@ def main() -> None:
         start = time.perf_counter()
         load = cached_images(split.images, size, Path(folder))
         cache_seconds = time.perf_counter() - start
-        loader = build_loader(ImageDataset(split, train_transform(size), load), 16, pick_num_workers(None, device),
+        loader = build_loader(ImageDataset(split, train_transform(size), load), 16, resolve_num_workers(None, device),
                               device, shuffle=True)
         seconds = medians({
             "this_project": lambda: train_one_epoch(ours, loader, R4CLoss(), our_optimizer, prepare, device, "epoch",

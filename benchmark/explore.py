@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from benchmark.reproduce import SEEDS, markdown  # noqa: E402
 from dataset import Normalize, all_views, eval_transform, load_data, load_image  # noqa: E402
 from loss import (  # noqa: E402
-    PARTS,
+    TERMS,
     R4CLoss,
     approx_ndcg_loss,
     build_loss,
@@ -40,13 +40,13 @@ from loss import (  # noqa: E402
     sample_ranking_loss,
 )
 from model import build_model  # noqa: E402
-from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.engine import learning_rate  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
+from utils.evaluation.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.figures.style import WIDTH, line_style, new_figure, save_figure  # noqa: E402
-from utils.files import write_text  # noqa: E402
 from utils.metrics import multilabel_metrics  # noqa: E402
-from utils.run_log import environment, make_folder  # noqa: E402
+from utils.run.atomic import write_text  # noqa: E402
+from utils.run.run_folder import environment, make_folder  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "explore"
 IMAGE_SIZE, EPOCHS = 96, 20
@@ -109,7 +109,7 @@ class Balanced(nn.Module):
     """R4C whose three parts have gradients of equal norm at the features, that of their mean."""
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = {part: R4CLoss(parts=(part,))(features, logits, labels)[0] for part in PARTS}
+        parts = {part: R4CLoss(parts=(part,))(features, logits, labels)[0] for part in TERMS}
         norms = {part: torch.autograd.grad(loss, features, retain_graph=True)[0].norm() for part, loss in parts.items()}
         mean = sum(norms.values()) / len(norms)
         return sum(loss * mean / norms[part].clamp(min=1e-6) for part, loss in parts.items()), parts
@@ -233,7 +233,7 @@ def what_gradients_do(features: Tensor, logits: Tensor, labels: Tensor) -> dict[
     a label orders wrongly, and for how many of them the published step (alpha = 100) has more than a hundredth of its
     greatest slope; and the share of scores in the buffer interval."""
     norms = {}
-    for part in PARTS:
+    for part in TERMS:
         total, _ = R4CLoss(parts=(part,))(features, logits, labels)
         gradient, = torch.autograd.grad(total, features, retain_graph=True, allow_unused=True)
         norms[f"norm {part}"] = gradient.norm().item()
@@ -335,7 +335,7 @@ def draw():
         if row == "r4c":
             wrong.plot(numbers, [own["usable pairs"] for own in epochs[row]], label="r4c, with a slope",
                        **line_style(3, marker=False))
-            for part, name in enumerate(PARTS):
+            for part, name in enumerate(TERMS):
                 norms.plot(numbers, [own[f"norm {name}"] for own in epochs[row]], label=name,
                            **line_style(part, marker=False))
     for axes, title in ((wrong, "wrong pairs in a batch"), (norms, "r4c: gradient at the features"),

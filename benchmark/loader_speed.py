@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
-    source = load_data(options.dataset, options.data_root).everything().images
+    source = load_data(options.dataset, options.data_root).all_images().images
     with tempfile.TemporaryDirectory() as folder:
         images = write_mosaics(source, options.images, Path(folder))
         kilobytes = sum(image.stat().st_size for image in images) / len(images) / 1000

@@ -20,7 +20,7 @@ from row_by_row import RowByRowLoss
 from torch import Tensor, nn
 
 from loss import R4CLoss
-from utils.arguments import pick_device
+from utils.options import select_device
 
 
 def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.peak:
         return print_own_peak()
-    device, result = pick_device(options.device), {}
+    device, result = select_device(options.device), {}
     for size in (16, 64, 256):
         data = batch(size, device)
         ours, theirs = step(R4CLoss(), *data), step(RowByRowLoss(), *data)

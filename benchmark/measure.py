@@ -13,7 +13,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from utils.run_log import environment  # noqa: E402
+from utils.run.run_folder import environment  # noqa: E402
 
 
 def medians(contestants: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, float]:

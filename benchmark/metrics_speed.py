@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from measure import medians, write_result
 
+from utils.evaluation.report import evaluate
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.report import evaluate
 
 IMAGES, LABELS, REPEATS = 28_350, 45, 5
 

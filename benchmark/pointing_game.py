@@ -28,7 +28,7 @@ from dataset.synthetic.things import airplane, boat, court, tank  # noqa: E402
 from loss import LOSSES, build_loss  # noqa: E402
 from model import NETWORKS, build_model, network_name  # noqa: E402
 from utils.engine import train_one_epoch  # noqa: E402
-from utils.gradcam import grad_cam  # noqa: E402
+from utils.evaluation.gradcam import grad_cam  # noqa: E402
 
 OBJECTS = {
     "airplane": lambda canvas, at, turn: airplane(canvas, at, turn, 90),

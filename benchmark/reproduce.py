@@ -38,14 +38,14 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import Train  # noqa: E402
-from utils.arguments import number  # noqa: E402
-from utils.compare import mean_and_deviation, percent_cell  # noqa: E402
-from utils.errors import InputError, exit_cleanly, sentence  # noqa: E402
+from utils.errors import InputError, describe_error, exit_cleanly  # noqa: E402
+from utils.evaluation.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.figures.curves import draw_comparison, read_log  # noqa: E402
 from utils.figures.style import save_figure  # noqa: E402
-from utils.files import write_csv, write_text  # noqa: E402
-from utils.interruption import Interrupted  # noqa: E402
-from utils.run_log import HOW, option_value, read_args  # noqa: E402
+from utils.options import RUNTIME_OPTIONS, number, option_value  # noqa: E402
+from utils.run.atomic import write_csv, write_text  # noqa: E402
+from utils.run.graceful_shutdown import Interrupted  # noqa: E402
+from utils.run.run_folder import read_args  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "study"
 SEEDS = (3050, 3051, 3052)
@@ -159,7 +159,7 @@ class Run:
     def check(self) -> None:
         """Raise InputError where its results are those of other options, or damaged."""
         ours, theirs = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
-        for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - HOW:
+        for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - RUNTIME_OPTIONS:
             if option_value(ours, name) != option_value(theirs, name):
                 raise InputError(f"{self.results} was made with --{name} {theirs.get(name)}, and {self.row} has "
                                  f"{ours[name]}: remove that folder, and its runs, or put the row back")
@@ -317,7 +317,7 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
         try:
             run.execute(environment)
         except (InputError, OSError) as error:
-            failed[run] = sentence(error)
+            failed[run] = describe_error(error)
         finally:
             environments.put(environment)
 
@@ -359,7 +359,7 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 
 
-def figures_of(runs: list[Run], file: str = "metrics.json") -> dict[str, list[float]]:
+def metrics_of(runs: list[Run], file: str = "metrics.json") -> dict[str, list[float]]:
     """The figures of FIGURES that these runs have, a value per run."""
     reports = [run.report(file) for run in runs]
     return {title: [report[part][name] for report in reports] for title, (part, name) in FIGURES.items()
@@ -372,10 +372,10 @@ def finished(table: str) -> dict[str, list[Run]]:
 
 
 def figures_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str:
-    columns = list(figures_of(next(iter(done.values())), file))
+    columns = list(metrics_of(next(iter(done.values())), file))
     return markdown(["row", "lr", "seeds", "epochs", *columns],
                     [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
-                      *(percent_cell(mean_and_deviation(values)) for values in figures_of(runs, file).values())]
+                      *(percent_cell(mean_and_deviation(values)) for values in metrics_of(runs, file).values())]
                      for row, runs in done.items()])
 
 
@@ -390,7 +390,7 @@ def differences(table: str) -> list[tuple]:
                                 *((row, of, origins) for row, of in ABLATION_OF.items())):
         pairs = [(a, b) for a in done.get(ours, ()) for b in others.get(other, ()) if a.seed == b.seed]
         for figure in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
-            difference = np.subtract(*(figures_of(list(runs))[figure] for runs in zip(*pairs)))
+            difference = np.subtract(*(metrics_of(list(runs))[figure] for runs in zip(*pairs)))
             drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair))
                              for pair in pairs], axis=0)
             found.append((ours, other, figure, len(pairs), difference.mean(), intervals(difference, drawn)))
@@ -414,7 +414,7 @@ def headline_table() -> str:
     have all of theirs there."""
     columns = {}
     for title, table in HEADLINE_TABLES.items():
-        figures = {row: figures_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
+        figures = {row: metrics_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
         if figures.keys() >= {*HEADLINE}:
             for name in ("accuracy",) if "accuracy" in figures["r4c"] else ("mAP", "micro F1"):
                 columns[f"{title}: {name}"] = {row: percent_cell(mean_and_deviation(own[name]))
@@ -459,7 +459,7 @@ def write_tables(table: str) -> None:
         return
     text = tables_text(table)
     write_text(RESULTS / f"{table}.md", text)
-    figures = {row: figures_of(runs) for row, runs in done.items()}
+    figures = {row: metrics_of(runs) for row, runs in done.items()}
     columns = list(next(iter(figures.values())))
     write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
                                          *([row, run.rate, run.seed, run.report()["epoch"],

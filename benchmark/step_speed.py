@@ -34,10 +34,10 @@ from dataset import (
 from loss import R4CLoss
 from model import build_model
 from utils.acceleration import autocast
-from utils.arguments import pick_device, pick_num_workers
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly
-from utils.run_log import write_log
+from utils.options import resolve_num_workers, select_device
+from utils.run.run_folder import write_log
 
 
 def bare_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor,
@@ -61,7 +61,7 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
     chosen = np.resize(np.arange(len(split.images)), steps * batch)  # again from the first, where there are too few
     split = Split([split.images[index] for index in chosen], split.labels[chosen])
-    prepare, workers = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device), pick_num_workers(None, device)
+    prepare, workers = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device), resolve_num_workers(None, device)
     with tempfile.TemporaryDirectory() as folder:
         def full_epoch(load) -> Callable[[], None]:
             dataset = ImageDataset(split, train_transform(image_size), load)
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["MobileNet-V2", "Resnet-50"])
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    device = pick_device(options.device)
+    device = select_device(options.device)
     split = load_data(options.dataset, options.data_root).splits["train"]
     sizes, batches, steps = ((224, 512), (16, 64), 20) if device.type == "cuda" else ((224,), (16,), 12)
     result = {f"{name}, {size} px, {batch} images": measure(name, size, batch, split, steps, options.repeats, device)

@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from loss import R4CLoss
 from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, autocast
-from utils.arguments import pick_device
 from utils.errors import InputError, exit_cleanly
+from utils.options import select_device
 
 LABELS = 17
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    device, size = pick_device(options.device), options.batch_size
+    device, size = select_device(options.device), options.batch_size
     labels = (torch.rand(size, LABELS, device=device) < 0.2).float()
     images = torch.randn(size, 3, options.image_size, options.image_size, device=device)
 

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from utils.arguments import HelpFormatter, list_files, number
 from utils.errors import InputError, exit_cleanly
 from utils.figures.confusion import draw_percent, percent_of_row_label
 from utils.figures.style import name_text, new_figure, save_figure
 from utils.metrics import RARE
-from utils.run_log import check_outside, make_folder
+from utils.options import HelpFormatter, list_files, number
+from utils.run.run_folder import check_not_in_dataset, make_folder
 
-from . import Data, find_labelled_images, find_layout, split_data
-from .image_list import name_below
+from .data import Data, find_labelled_images, find_layout, split_data
+from .image_list import relative_name
 from .label_table import LabelTable
 from .layouts import LAYOUTS, dataset_name
 from .published import LABEL_COUNTS, SPLIT_SIZES
@@ -71,7 +71,7 @@ def describe(data: Data, readings: dict[Path, Reading | str], absent: list[str],
         unlabelled: images that the label table has no row for.
         published: the distributor's counts, to compare with: of each label, and to train and to test on.
     """
-    labels = data.everything().labels
+    labels = data.all_images().labels
     counts = {part: split.labels.sum(0) for part, split in data.splits.items()}
     sizes = Counter(reading.size for reading in readings.values() if isinstance(reading, Reading)).most_common()
     report = {
@@ -82,12 +82,12 @@ def describe(data: Data, readings: dict[Path, Reading | str], absent: list[str],
             labels.sum(1).tolist()).items()))},
         "co_occurrence": None if data.single_label else (labels.T.astype(int) @ labels).tolist(),
         "sizes": dict(sizes),
-        "odd_sized": {name_below(data.root, image): reading.size for image, reading in readings.items()
+        "odd_sized": {relative_name(data.root, image): reading.size for image, reading in readings.items()
                       if isinstance(reading, Reading) and reading.size != sizes[0][0]},
         "identical": _identical(data, readings),
         "unreadable": [reading for reading in readings.values() if isinstance(reading, str)],
         "without_image": absent,
-        "without_labels": [name_below(data.root, image) for image in unlabelled],
+        "without_labels": [relative_name(data.root, image) for image in unlabelled],
         "published": published and {"labels": published[0], "train_and_test": published[1]},
     }
     return {**report, "problems": _problems(report), "notes": _notes(report)}
@@ -99,7 +99,7 @@ def _identical(data: Data, readings: dict[Path, Reading | str]) -> list[dict[str
         for image, row in zip(split.images, split.labels):
             if isinstance(readings[image], Reading):
                 groups[readings[image].pixels].append((image, part, row.tobytes()))
-    return [{"images": [{"image": name_below(data.root, image), "part": part} for image, part, _ in group],
+    return [{"images": [{"image": relative_name(data.root, image), "part": part} for image, part, _ in group],
              "same_file_bytes": len({readings[image].bytes for image, _, _ in group}) == 1,
              "same_labels": len({row for _, _, row in group}) == 1} for group in groups.values() if len(group) > 1]
 
@@ -251,10 +251,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                      SPLIT_SIZES[name])
     folder = args.save_path or Path("runs") / f"audit_{name}"
     if not lists:
-        check_outside(folder, root)
+        check_not_in_dataset(folder, root)
     make_folder(folder)
     report = {"dataset": name, "root": str(root),
-              **describe(data, read_all(data.everything().images), absent, unlabelled, published)}
+              **describe(data, read_all(data.all_images().images), absent, unlabelled, published)}
     report["problems"] += untrainable
 
     (folder / "audit.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

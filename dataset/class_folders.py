@@ -85,7 +85,7 @@ def find_class_images(folders: dict[str, Path],
     return images, image_classes(images, classes, names)
 
 
-def part_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """The folders of a split: "train", and "val", "test" or both, where `root` holds these; else {"all": root}.
 
     Raises:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from utils.acceleration import cores
 from utils.errors import InputError, warn
-from utils.files import lock, whole_file
+from utils.run.atomic import atomic_write, lock
 
 from .transforms import FORMATS, load_image, resize
 
@@ -157,7 +157,7 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
     size = len(header) + sum(3 * height * width for height, width in shapes)
     _check_room(size, file.parent)
     print(f"image cache: decoding {len(images)} images once, {_in_bytes(size)} in {file}")
-    with whole_file(file) as stream:
+    with atomic_write(file) as stream:
         stream.write(header)
         for image, shape, pixels in zip(images, shapes, _decode(images, image_size)):
             if pixels.shape != (*shape, 3):

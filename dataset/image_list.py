@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from utils.errors import InputError, some, warn
-from utils.files import write_text
+from utils.errors import InputError, summarize_names, warn
+from utils.run.atomic import write_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
@@ -32,7 +32,7 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     others = [str(path.relative_to(folder)) for path in files
               if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
     if others:
-        warn(f"passed over {some(others, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
+        warn(f"passed over {summarize_names(others, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
     return images
 
 
@@ -126,9 +126,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
                              f"'{classes[image]}' in a line above")
     if not classes:
         raise InputError(f"list file {path} is empty" if not absent
-                         else f"none of the images of list file {path} is there: {some(absent, 'image')}")
+                         else f"none of the images of list file {path} is there: {summarize_names(absent, 'image')}")
     if repeated:
-        warn(f"{path} names {some(repeated, 'image')} again; each is taken once")
+        warn(f"{path} names {summarize_names(repeated, 'image')} again; each is taken once")
     return list(classes), classes
 
 
@@ -139,7 +139,7 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
         classes: of each image; by default the name of its folder.
     """
     classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
-    lines = [f"{name_below(root, image)} {name}\n" for image, name in zip(images, classes)]
+    lines = [f"{relative_name(root, image)} {name}\n" for image, name in zip(images, classes)]
     write_text(path, "".join(lines))
 
 
@@ -151,7 +151,7 @@ def fingerprint(image: Path) -> str:
         return f"{size}-{zlib.crc32(file.read()):08x}"
 
 
-def name_below(root: Path, image: Path) -> str:
+def relative_name(root: Path, image: Path) -> str:
     """The path of an image below `root`, which tells it wherever the root lies; elsewhere, its absolute path."""
     root, image = Path(os.path.abspath(root)), Path(os.path.abspath(image))  # a linked folder stays below the root
     return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError, some
+from utils.errors import InputError, summarize_names
 
 from .image_list import IMAGE_SUFFIXES, check_name
 
@@ -45,7 +45,7 @@ class LabelTable:
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
         if missing:
-            raise InputError(f"{self.path} has no row for {some(missing, 'image')}; a row starts with the file's name, "
+            raise InputError(f"{self.path} has no row for {summarize_names(missing, 'image')}; a row starts with the file's name, "
                              f"with or without extension, and there is one for '{next(iter(self.rows))}'")
         owners: dict[str, Path] = {}
         for image, key in zip(images, keys):
@@ -62,7 +62,7 @@ class LabelTable:
         """Raise InputError where a row has no image among `images`, which were looked for below `folder`."""
         absent = self.absent(images)
         if absent:
-            raise InputError(f"no image below {folder} for {some(absent, 'row')} of {self.path}; correct the names, "
+            raise InputError(f"no image below {folder} for {summarize_names(absent, 'row')} of {self.path}; correct the names, "
                              "unpack the images again, or use a part of them by list files")
 
 

@@ -7,7 +7,7 @@ from .baseline_loss import AsymmetricLoss, BCELoss, CrossEntropyLoss, FocalLoss
 from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .ndcg_bound import ndcg_bound_loss
-from .r4c_loss import PARTS, R4CLoss
+from .r4c_loss import TERMS, R4CLoss
 from .sample_ranking_loss import sample_ranking_loss
 
 LOSSES = {"r4c": R4CLoss, "bce": BCELoss, "ce": CrossEntropyLoss, "focal": FocalLoss, "asl": AsymmetricLoss}

@@ -10,7 +10,7 @@ from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .sample_ranking_loss import sample_ranking_loss
 
-PARTS = ("feature", "label", "sample")
+TERMS = ("feature", "label", "sample")
 
 
 class R4CLoss(nn.Module):
@@ -20,7 +20,7 @@ class R4CLoss(nn.Module):
         number_sample, range_sample: virtual neutral images of L2R-sample (how many, how far around 0.5).
         number_label, range_label: virtual neutral labels of L2R-label.
         lambdas: weight of the two score losses against the feature loss.
-        parts: those of PARTS that are summed; the method has all three.
+        parts: those of TERMS that are summed; the method has all three.
         bound: L2R-label and L2R-sample rank logits by a bound of nDCG (`ndcg_bound_loss`); off in the method.
     Raises:
         ValueError: for no part, unknown ones, or `bound` where neither L2R-label nor L2R-sample is one.
@@ -29,10 +29,10 @@ class R4CLoss(nn.Module):
     activation = "sigmoid"  # what makes scores of the logits
 
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,
-                 range_label: float = 0.1, lambdas: float = 1.0, parts: Sequence[str] = PARTS, bound: bool = False):
+                 range_label: float = 0.1, lambdas: float = 1.0, parts: Sequence[str] = TERMS, bound: bool = False):
         super().__init__()
-        if not parts or not set(parts) <= set(PARTS):
-            raise ValueError(f"R4C's parts are some of {', '.join(PARTS)}, not {', '.join(parts) or 'none'}")
+        if not parts or not set(parts) <= set(TERMS):
+            raise ValueError(f"R4C's parts are some of {', '.join(TERMS)}, not {', '.join(parts) or 'none'}")
         if bound and set(parts) == {"feature"}:
             raise ValueError("R4C's bound changes L2R-label and L2R-sample, and neither is among the parts")
         self.number_sample, self.range_sample = number_sample, range_sample

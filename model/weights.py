@@ -1,34 +1,13 @@
 """Weight files: ImageNet backbones to start from, whole classifiers to test."""
 
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from utils.errors import InputError
 
 # A file of which less than this share of the backbone fits is a file for another network.
 REQUIRED_SHARE = 0.9
-
-
-def read_weight_file(path: str | Path) -> dict[str, Any]:
-    """The content of a PyTorch file, on the CPU; loading it runs no code from the file.
-
-    Raises:
-        InputError: for a file that is missing, unreadable or holds no dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"weight file {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - on garbage, torch fails with whatever comes first, IndexError too
-        raise InputError(f"{path} is not a readable PyTorch weight file, or holds more than tensors and plain values; "
-                         "download or copy it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")
-    return content
 
 
 def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:

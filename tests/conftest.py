@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import small_network
-from utils.run_log import environment
+from utils.run.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE, LONG_RESULTS = ROOT / "tests" / "reference", ROOT / "benchmark" / "results" / "long"

@@ -13,9 +13,9 @@ from PIL import Image, PngImagePlugin
 
 from conftest import random_labels, unicode_names, write_image, write_table
 from dataset import cached_images, images_at, load_data, load_image, read_image_list, read_label_table
-from test_command_line import evaluate, fails, train, train_ucm
+from programs import evaluate, fails, train, train_ucm
 from utils.errors import InputError
-from utils.files import write_csv
+from utils.run.atomic import write_csv
 
 
 class Malicious:

@@ -12,7 +12,7 @@ import Test
 import Train
 from conftest import DPI, read_scores, unicode_names, write_classes
 from dataset import train_transform
-from test_command_line import evaluate, fails, train
+from programs import evaluate, fails, train
 from utils.metrics import confusions, multilabel_metrics, single_label_metrics
 
 SCENES = ["Airport", "BareLand", "Pond", "River"]

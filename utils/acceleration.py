@@ -5,7 +5,7 @@ import os
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError
+from utils.errors import InputError
 
 
 def cores() -> int:

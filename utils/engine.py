@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
-from .acceleration import autocast
-from .errors import InputError
-from .interruption import stop_if_asked, was_asked_to_stop
+from utils.acceleration import autocast
+from utils.errors import InputError
+from utils.run.graceful_shutdown import stop_if_requested, stop_requested
 
 # The progress bar reads the losses off the device this seldom: each reading makes the host wait.
 _SECONDS_BETWEEN_READINGS = 0.5
@@ -81,7 +81,7 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             unread.append({**losses, "gradient norm": get_total_norm(gradients)})
             seconds = time.perf_counter() - start
-            reads, stops = seconds - last_reading > _SECONDS_BETWEEN_READINGS, was_asked_to_stop()
+            reads, stops = seconds - last_reading > _SECONDS_BETWEEN_READINGS, stop_requested()
             if reads or stops or device.type == "cpu":  # where reading is free
                 _check_finite(unread, progress.steps + 1)
                 unread.clear()
@@ -97,7 +97,7 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
                                 refresh=False)
                 last_reading = seconds
             if stops:
-                stop_if_asked()
+                stop_if_requested()
         _check_finite(unread, progress.steps)
         progress.seconds = time.perf_counter() - start
         means = {name: value.item() / progress.steps for name, value in progress.sums.items()}
@@ -138,7 +138,7 @@ def predict(model: nn.Module, loader: Iterable, prepare: Callable[[Tensor], Tens
             scores.append(_ACTIVATIONS[activation](logits.float()).mean(0))
             labels.append(batch_labels)
             bar.update(len(images))
-            stop_if_asked()
+            stop_if_requested()
     all_scores = torch.cat(scores).cpu().numpy()
     if np.isnan(all_scores).any():
         raise Diverged("the network's scores are NaN: the training diverged; start again with a smaller --lr")

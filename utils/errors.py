@@ -4,8 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from .interruption import Interrupted
-
 
 class InputError(ValueError):
     """Something the user gave cannot be used. The message is one sentence: which file, and what to do."""
@@ -15,19 +13,27 @@ class InputError(ValueError):
         super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the program. number: SIGINT or SIGTERM. what_now: a sentence for the user."""
+
+    def __init__(self, number: int, what_now: str = ""):
+        super().__init__(what_now)
+        self.number, self.what_now = number, what_now
+
+
 def warn(sentence: str) -> None:
     """Say on stderr what may be wrong but does not stop."""
     print(f"warning: {sentence}", file=sys.stderr)
 
 
-def some(names: Iterable[str], what: str) -> str:
+def summarize_names(names: Iterable[str], what: str) -> str:
     """'3 images (a, b, ...)', for what = "image"."""
     names = list(names)
     plural = what if len(names) == 1 else f"{what}es" if what.endswith("s") else f"{what}s"
     return f"{len(names)} {plural} ({', '.join(names[:2] + ['...'] * (len(names) > 2))})"
 
 
-def sentence(error: InputError | OSError) -> str:
+def describe_error(error: InputError | OSError) -> str:
     """What an error says to the user; of the system's, such as a full disk, the file's name and what to do.
 
     Raises:
@@ -47,7 +53,7 @@ def exit_cleanly(main: Callable[[], None]) -> None:
     try:
         main()
     except (InputError, OSError) as error:
-        sys.exit(_say(f"error: {sentence(error)}", code=2))
+        sys.exit(_say(f"error: {describe_error(error)}", code=2))
     except Interrupted as stop:
         sys.exit(_say(f"interrupted; {stop.what_now}", code=128 + stop.number))
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .metrics import decisions
+from utils.metrics import decisions
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.arguments import number
+from utils.options import number
 
 from . import LABELS, SCENES, draw_scene, write_synthetic
 

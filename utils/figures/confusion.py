@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import write_csv
+from utils.run.atomic import write_csv
+
 from .style import name_text, new_figure, show_caption, title_text
 
 

@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from ..errors import InputError
+from utils.errors import InputError
+
 from .style import WIDTH, line_style, new_figure, show_legend
 
 _VALIDATION = {"val_accuracy": "accuracy", "val_mAP": "mAP", "val_OF1": "micro F1", "val_CF1": "CF1"}

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..results import Results
+from utils.results import Results
+
 from .predictions import OUTCOMES
-from .style import name_text, names_text, new_figure, show_picture, thumbnail, title_text
+from .style import name_text, names_text, new_figure, show_image, thumbnail, title_text
 
 
 def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Sequence[int], results: Results):
@@ -25,14 +26,14 @@ def draw_gradcam(picture: Image.Image, maps: dict[str, np.ndarray], shown: Seque
     left = figure.add_subplot(grid[0, 0])
     picture = thumbnail(picture)
     gray = picture.convert("L")
-    show_picture(left, picture)
+    show_image(left, picture)
     left.set_title(name_text(results.images[0].name, 20), fontsize=8)
     if results.labels is not None:
         left.set_xlabel(names_text(results.names_of(0) or ["(no label)"], 20, 8), fontsize=8)
     for column, (checkpoint, own) in enumerate(maps.items(), start=1):
         for row, label in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
-            show_picture(axes, gray)
+            show_image(axes, gray)
             heat = _draw_heat(axes, own[row])
             predicted = bool(results.decided[checkpoint][0, label])
             truth = predicted if results.labels is None else bool(results.labels[0, label])

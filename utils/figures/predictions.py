@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..results import Results
+from utils.results import Results
+
 from .style import (
     BLUE,
     BUFFER,
@@ -16,7 +17,7 @@ from .style import (
     names_text,
     new_figure,
     show_buffer,
-    show_picture,
+    show_image,
     thumbnail,
     title_text,
 )
@@ -59,7 +60,7 @@ def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Itera
         figure = new_figure(max(WIDTH, 2.4 * columns), 0.4 + 2.25 * len(page))
         panels = figure.subplots(len(page), columns, squeeze=False, width_ratios=[0.8] + [1] * (columns - 1))
         for (left, *rest), image in zip(panels, page):
-            show_picture(left, thumbnail(next(pictures)))
+            show_image(left, thumbnail(next(pictures)))
             left.set_title(name_text(results.images[image].name, 22), fontsize=8)
             if known:
                 left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 22, 4), fontsize=7.5)

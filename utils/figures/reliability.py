@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.calibration import calibration_curve
 
-from ..metrics import CALIBRATION_BINS, expected_calibration_error
+from utils.metrics import CALIBRATION_BINS, expected_calibration_error
+
 from .style import WIDTH, line_style, new_figure, show_caption, show_legend
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import warn
+from utils.errors import warn
 
 WIDTH = 7.2  # inches: both columns of a journal page, so that 8 pt in a figure are 8 pt in print
 _CHARACTERS_PER_INCH = 15  # of 8 pt
@@ -93,7 +93,7 @@ def thumbnail(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def show_picture(axes, picture: Image.Image) -> None:
+def show_image(axes, picture: Image.Image) -> None:
     """A picture without ticks; one more than twice as long as wide is squeezed to 2 : 1, or it would vanish."""
     axes.imshow(np.asarray(picture), extent=(0, 1, 0, 1), aspect="auto", cmap="gray", vmin=0, vmax=255)
     axes.set_box_aspect(np.clip(picture.height / picture.width, 0.5, 2))

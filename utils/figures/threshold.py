@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..metrics import f1_over_thresholds
+from utils.metrics import f1_over_thresholds
+
 from .style import WIDTH, line_style, new_figure, show_buffer, title_text
 
 

@@ -2,9 +2,9 @@
 
 import importlib
 import math
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 import sklearn.metrics
 import torch
@@ -13,8 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import loss
-import oracle
-from conftest import reference
+from conftest import ROOT, reference
 from loss import (
     R4CLoss,
     approx_ndcg_loss,
@@ -146,7 +145,7 @@ def test_gradcheck_of_the_bound(function):
 
 
 def test_the_benchmarks_compare_the_same_losses(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmark")
+    monkeypatch.syspath_prepend(ROOT / "benchmark")
     row_by_row = importlib.import_module("row_by_row")
     features, logits, labels = batch(7, 4, dtype=torch.float32)
     labels[2], labels[:, 1] = 0, 0

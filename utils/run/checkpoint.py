@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import InputError
-from .files import whole_file
+from utils.errors import InputError
+from utils.run.atomic import atomic_write
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -19,7 +19,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         InputError: where it cannot be written (a full disk, say).
     """
     try:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             try:
                 torch.save(content, file)
             except RuntimeError:  # which is what torch makes of a full disk: let the system say it
@@ -31,6 +31,25 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} could not be written ({reason}){kept}; make room or choose another "
                          "folder") from error
+
+
+def read_weight_file(path: str | Path) -> dict[str, Any]:
+    """The content of a PyTorch file, on the CPU; loading it runs no code from the file.
+
+    Raises:
+        InputError: for a file that is missing, unreadable or holds no dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"weight file {path} does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - on garbage, torch fails with whatever comes first, IndexError too
+        raise InputError(f"{path} is not a readable PyTorch weight file, or holds more than tensors and plain values; "
+                         "download or copy it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")
+    return content
 
 
 def random_states() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Compare runs: their curves in one figure, and a table of their test figures for Markdown, LaTeX and spreadsheets.
 
-    python -m utils.compare runs/UCM_Multilabel_* --save_path comparison
+    python -m utils.evaluation.compare runs/UCM_Multilabel_* --save_path comparison
 
 Runs that differ only by their seed share a row: mean and standard deviation (of the sample, n - 1). Test figures are
 those that Test.py wrote into <run>/test_best.
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .arguments import HelpFormatter
-from .errors import InputError, exit_cleanly, some, warn
-from .figures.curves import draw_comparison
-from .figures.style import FORMATS, save_figure
-from .files import write_csv, write_text
-from .run_log import differ_only_by, make_folder, read_args, run_titles
+from utils.errors import InputError, exit_cleanly, summarize_names, warn
+from utils.figures.curves import draw_comparison
+from utils.figures.style import FORMATS, save_figure
+from utils.options import HelpFormatter, differ_only_by, run_titles
+from utils.run.atomic import write_csv, write_text
+from utils.run.run_folder import make_folder, read_args
 
 COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
            "example_F2": "example F2"}
@@ -49,7 +49,7 @@ def read_run(folder: Path) -> Run:
         places = [Path(options.get("save_path") or folder) / "test_best", folder]  # save_path: where its best.pth is
         files = [place / "metrics.json" for place in places if (place / "metrics.json").is_file()]
         report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
-        if report is not None and not {"images", "per_label"} <= report.keys() | figures_of(report).keys():
+        if report is not None and not {"images", "per_label"} <= report.keys() | metrics_of(report).keys():
             raise KeyError("images, per_label")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is no folder of a run: args.json and log.csv of Train.py are wanted, and "
@@ -75,7 +75,7 @@ def columns_of(report: dict[str, Any]) -> dict[str, str]:
     return SINGLE_LABEL_COLUMNS if "single_label" in report else COLUMNS
 
 
-def figures_of(report: dict[str, Any]) -> dict[str, float | None]:
+def metrics_of(report: dict[str, Any]) -> dict[str, float | None]:
     """The figures of a table by name, as fractions."""
     return {name: {**report["metrics"], **report.get("single_label", {})}[name] for name in columns_of(report)}
 
@@ -85,7 +85,7 @@ def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
     where it is not defined."""
     rows = []
     for title, runs in groups.items():
-        tested = [figures_of(run.report) for run in runs if run.report]
+        tested = [metrics_of(run.report) for run in runs if run.report]
         row: dict[str, Any] = {"run": title, "runs": len(tested)}
         for name in tested[0] if tested else ():
             row[name] = mean_and_deviation([figures[name] for figures in tested if figures[name] is not None])
@@ -134,7 +134,7 @@ def _latex(cell: str) -> str:
 
 def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     """Compare; returns the groups of runs by title."""
-    parser = argparse.ArgumentParser(prog="python -m utils.compare", description=__doc__, allow_abbrev=False,
+    parser = argparse.ArgumentParser(prog="python -m utils.evaluation.compare", description=__doc__, allow_abbrev=False,
                                      formatter_class=HelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--save_path", type=Path, default="comparison", metavar="DIR",
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     untested = [run for run in runs if not run.report]
     if untested:
         weights = Path(untested[0].options.get("save_path") or untested[0].folder) / "best.pth"
-        names = some([str(run.folder) for run in untested], "run")
+        names = summarize_names([str(run.folder) for run in untested], "run")
         warn(f"{names} not tested: python Test.py --weights_path {weights}")
     reports = [run.report for run in runs if run.report]
     if reports:

@@ -17,10 +17,10 @@ import processes
 import Train
 from dataset import ImageDataset, ShuffledImages
 from processes import Stop
-from test_command_line import fails
+from programs import fails
 from utils.errors import InputError, exit_cleanly
-from utils.resume import TrainingState
-from utils.run_log import held
+from utils.run.resume import TrainingState
+from utils.run.run_folder import run_lock
 
 SMALL = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
@@ -162,7 +162,7 @@ def test_a_signal_to_all_processes(start, options, name, code):
 
 def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
     get, handler = ImageDataset.__getitem__, signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("utils.interruption._SAME_TIME", -1)  # no two signals are one
+    monkeypatch.setattr("utils.run.graceful_shutdown._SAME_TIME", -1)  # no two signals are one
     monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: os.kill(os.getpid(), signal.SIGINT) or get(
         self, item))
     with pytest.raises(SystemExit) as stop:
@@ -328,7 +328,7 @@ def test_a_drive_without_locks(options, monkeypatch):
     def flock(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("utils.files.fcntl.flock", flock)
+    monkeypatch.setattr("utils.run.atomic.fcntl.flock", flock)
     train(*options, "--max_epoch", 1)
 
 
@@ -345,15 +345,15 @@ def test_the_best_network_is_that_of_a_finished_epoch():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.run_log.time.sleep", lambda seconds: None)
-    with held(tmp_path):
+    monkeypatch.setattr("utils.run.run_folder.time.sleep", lambda seconds: None)
+    with run_lock(tmp_path):
         worker = os.fork()
         if not worker:
             signal.pause()
-        with pytest.raises(InputError, match="another process"), held(tmp_path):
+        with pytest.raises(InputError, match="another process"), run_lock(tmp_path):
             pass
     try:
-        with held(tmp_path):
+        with run_lock(tmp_path):
             pass
     finally:
         os.kill(worker, signal.SIGKILL)
@@ -362,7 +362,7 @@ def test_a_lock_ends_with_its_context_and_not_with_workers(tmp_path, monkeypatch
 
 def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
     folder = train(*options, "--max_epoch", 1)
-    monkeypatch.setattr("utils.run_log.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("utils.run.run_folder.time.sleep", lambda seconds: None)
     with open(folder / ".lock", "wb") as lock:
         import fcntl
         fcntl.flock(lock, fcntl.LOCK_EX)

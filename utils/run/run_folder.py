@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,11 @@ import sklearn
 import torch
 import torchvision
 
-from .errors import InputError
-from .files import lock, unlock, write_csv, write_text
+from utils.errors import InputError
+from utils.run.atomic import lock, unlock, write_csv, write_text
 
-LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
+_LOCK_PATIENCE = 15  # s
 
-_PATIENCE = 15  # s
-
-_CONTEXT = ("dataset", "model", "image_size")
-
-# Options that say where and how a run is computed.
-HOW = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
-# Options that do not change what it computes, save for rounding.
-_HARMLESS = HOW | {"save_path", "not_save", "data_root", "deterministic"}
 
 
 def make_folder(path: str | Path) -> Path:
@@ -49,7 +41,7 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def check_outside(folder: str | Path, images: Path) -> None:
+def check_not_in_dataset(folder: str | Path, images: Path) -> None:
     """Raise InputError where a folder for results lies in the folder of a data set."""
     if Path(folder).resolve().is_relative_to(images.resolve()):
         raise InputError(f"{folder} lies among the images in {images}, where the next run would take its pictures for "
@@ -77,14 +69,14 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from going on with the run in `folder`.
 
     Raises:
         InputError: where another one does not let go of it; workers of one that was killed end after some seconds.
     """
     with open(folder / ".lock", "wb") as file:
-        for _ in range(_PATIENCE):
+        for _ in range(_LOCK_PATIENCE):
             if lock(file):
                 break
             time.sleep(1)
@@ -136,44 +128,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
-    """Short names of runs for figures and tables: the loss; data, network and image size, where they are not the same
-    for all; and as much else as tells runs of the same loss apart.
-
-    Args:
-        runs: the options of each, as args.json holds them; nothing where they are not known.
-        ignore: options that shall not tell runs apart, beside those that do not change a run.
-    """
-    known = [run for run in runs if run]
-    titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
-    names = {name for run in known for name in run} - {"loss", *_HARMLESS, *_CONTEXT, *ignore}
-    paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
-    for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
-        so_far = list(titles)
-        for place, run in enumerate(runs):
-            alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
-            values = {str(option_value(other, name)) for other in (known if name in _CONTEXT else alike)}
-            value = option_value(run, name)
-            if value is not None and len(values) > 1:
-                shown = " ".join(map(str, value)) if isinstance(value, list) else Path(str(value)).name
-                titles[place] += f", {name}" if value is True else f", {name} {shown}"
-    return titles
-
-
-def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    matter = (one.keys() | other.keys()) - _HARMLESS - {name}
-    return all(option_value(one, key) == option_value(other, key) for key in matter)
-
-
-def option_value(run: dict[str, Any], name: str) -> Any:
-    """An option's value; a run of older code lacks the newer options, which are off."""
-    value = run.get(name)
-    return None if value is False else value
-
-
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write log.csv whole: a header, and a row for each of at least one epoch. Raises OSError as `whole_file`."""
+    """Write log.csv whole: a header, and a row for each of at least one epoch. Raises OSError as `atomic_write`."""
     write_csv(path, [list(rows[0]),
                      *([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
                        for row in rows)])

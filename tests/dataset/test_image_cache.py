@@ -13,7 +13,7 @@ from PIL import Image
 from conftest import write_classes, write_image
 from dataset import ImageDataset, Split, build_loader, cached_images, eval_transform, load_image, train_transform
 from dataset.image_cache import ImageCache
-from test_command_line import fails, train, train_ucm
+from programs import fails, train, train_ucm
 from utils.errors import InputError
 
 
@@ -179,7 +179,7 @@ def test_a_cache_in_a_folder_to_read_only_is_used(images, tmp_path, monkeypatch,
             raise PermissionError(13, "Permission denied")
         return open(file, mode)
 
-    for module in ("dataset.image_cache", "utils.files"):
+    for module in ("dataset.image_cache", "utils.run.atomic"):
         monkeypatch.setattr(f"{module}.open", only_read, raising=False)
     assert cached_images(images, 64, tmp_path / "cache") is not load_image
     assert cached_images(images, 32, tmp_path / "cache") is load_image

@@ -17,7 +17,7 @@ import Train
 from benchmark import reproduce
 from benchmark.reproduce import Run, Table
 from utils.errors import InputError
-from utils.interruption import Interrupted
+from utils.run.graceful_shutdown import Interrupted
 
 TABLE = "ucm_aitlas_96px_20epochs"
 

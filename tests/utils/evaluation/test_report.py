@@ -15,11 +15,11 @@ from PIL import Image
 
 import Test
 from conftest import DPI, NAMES, read_scores, write_image, write_ucm
-from test_command_line import evaluate, fails, train
+from programs import evaluate, fails, train
+from utils.evaluation.html_report import write_html_report
+from utils.evaluation.report import evaluate as evaluate_scores
 from utils.figures.scores import score_figures
 from utils.figures.style import new_figure
-from utils.html_report import write_html_report
-from utils.report import evaluate as evaluate_scores
 from utils.results import Results
 
 ALL_FIGURES = {"training", "score_histogram", "reliability", "precision_recall", "thresholds", "co_occurrence",

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
+from utils.evaluation.image_selection import rank_images, select_images
 from utils.figures.confusion import draw_co_occurrence, draw_confusion, draw_mistakes, mistakes, percent_of_row_label
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
@@ -24,7 +25,6 @@ from utils.figures.scores import NOT_PROBABILITIES, score_figures
 from utils.figures.style import BLUE, RED, line_style, name_text, names_text, new_figure, save_figure, title_text
 from utils.figures.threshold import draw_thresholds
 from utils.metrics import expected_calibration_error, f1_over_thresholds, image_ranking_losses
-from utils.pick import pick_images, rank_images
 from utils.results import Results
 
 NAMES = [f"label {letter}" for letter in "abcdefghi"]
@@ -364,29 +364,29 @@ def test_picks():
     losses, wrong = (-sum(own.values()) for own in (losses, wrong))
     expected = sorted(range(20), key=lambda image: (losses[image], wrong[image]))
     assert rank_images(results).tolist() == expected
-    assert pick_images([], 3, results) == pick_images(["worst"], 3, results) == expected[:3]
-    assert pick_images(["best"], 3, results) == expected[::-1][:3]
+    assert select_images([], 3, results) == select_images(["worst"], 3, results) == expected[:3]
+    assert select_images(["best"], 3, results) == expected[::-1][:3]
     differ = (results.decided["R4C"] != results.decided["BCE"]).sum(1)
-    disagree = pick_images(["disagree"], 20, results)
+    disagree = select_images(["disagree"], 20, results)
     assert differ[disagree].tolist() == sorted(differ, reverse=True) and differ[disagree[0]] > 0
-    assert pick_images(["random"], 5, results) == pick_images(["random"], 5, results) != [0, 1, 2, 3, 4]
-    assert pick_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11]
+    assert select_images(["random"], 5, results) == select_images(["random"], 5, results) != [0, 1, 2, 3, 4]
+    assert select_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11]
 
 
 def test_picks_that_cannot_be(capsys):
     results = example(images=3)
-    assert len(pick_images(["worst"], 50, results)) == 3
+    assert len(select_images(["worst"], 50, results)) == 3
     assert "50 images to show, but there are only 3" in capsys.readouterr().err
     twins = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
                     {"R4C": np.zeros((2, 9), bool)})
-    assert pick_images(["b/x"], 1, twins) == [1] and pick_images([], 1, twins) == [0]
+    assert select_images(["b/x"], 1, twins) == [1] and select_images([], 1, twins) == [0]
     for pick, of, sentence in ((["x"], twins, "names 2 images, a/x.png and b/x.png"),
                                (["worst"], twins, "needs images"), (["disagree"], twins, "two checkpoints"),
                                (["best", "image 1"], results, "one of worst, best, disagree, random, or names"),
                                (["image 33"], results, "did you mean image"),
                                (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
         with pytest.raises(InputError, match=sentence):
-            pick_images(pick, 1, of)
+            select_images(pick, 1, of)
 
 
 # Files

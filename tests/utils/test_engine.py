@@ -16,7 +16,7 @@ from dataset import all_views
 from loss import R4CLoss, build_loss
 from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
 from utils.errors import InputError
-from utils.interruption import Interrupted, stop_if_asked, stopping_between_steps
+from utils.run.graceful_shutdown import Interrupted, graceful_shutdown, stop_if_requested
 
 
 class Pixels(nn.Module):
@@ -160,7 +160,7 @@ def test_a_signal_stops_after_a_batch(loader):
                  lambda: train_one_epoch(model, loader, R4CLoss(), torch.optim.SGD(model.parameters()), normalize,
                                          torch.device("cpu"), "epoch")):
         seen.clear()
-        with stopping_between_steps(), pytest.raises(Interrupted) as stop:
+        with graceful_shutdown(), pytest.raises(Interrupted) as stop:
             step()
         assert stop.value.number == signal.SIGTERM and len(seen) == 1
 
@@ -173,10 +173,10 @@ def test_two_signals_at_once_are_answered_once(monkeypatch, capfd):
             if len(self) == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("utils.interruption._received", Received())
-    with stopping_between_steps(), pytest.raises(Interrupted):
+    monkeypatch.setattr("utils.run.graceful_shutdown._received", Received())
+    with graceful_shutdown(), pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
-        stop_if_asked()
+        stop_if_requested()
     assert capfd.readouterr().err.count("stopping after this step") == 1
 
 
@@ -186,11 +186,11 @@ def test_workers_end_with_a_main_process_that_was_killed_while_they_started():
     script = f"""if True:
         import multiprocessing, os, signal, sys, time
         sys.path.insert(0, {str(ROOT)!r})
-        from utils.interruption import leave_signals_to_the_main_process
+        from utils.run.graceful_shutdown import leave_signals_to_main_process
         def worker(main):
             while os.getppid() == main:
                 time.sleep(0.01)
-            leave_signals_to_the_main_process(0)
+            leave_signals_to_main_process(0)
             time.sleep(60)
             print("still there")
         process = multiprocessing.get_context("fork").Process(target=worker, args=[os.getpid()])

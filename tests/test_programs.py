@@ -2,61 +2,23 @@
 
 import csv
 import json
-import runpy
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import Test
 import Train
-from conftest import NAMES, ROOT, let_go, random_labels, read_scores, write_image, write_table
+from conftest import NAMES, ROOT, random_labels, read_scores, write_image, write_table
 from loss import R4CLoss
 from model import NETWORKS, build_model
-from utils.checkpoint import save_checkpoint
-from utils.errors import InputError, exit_cleanly
+from programs import evaluate, fails, fails_alone, train, train_ucm
+from utils.errors import InputError
 from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
-
-FAST = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--max_epoch", "2", "--lr", "1e-3",
-        "--num_workers", "0", "--device", "cpu"]
-
-
-def train(*argv) -> Path:
-    return Train.main([str(argument) for argument in (*FAST, *argv)])
-
-
-def train_ucm(ucm, *argv) -> Path:
-    return train("--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs", *argv)
-
-
-def evaluate(*argv) -> dict:
-    return Test.main([str(argument) for argument in argv])
-
-
-def fails(capsys, program, *argv) -> str:
-    """Run a program that must stop with exit code 2, and give back its sentence."""
-    with pytest.raises(SystemExit) as stop:
-        exit_cleanly(lambda: program(*argv))
-    let_go(stop.value)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and "Traceback" not in error, error
-    return error
-
-
-def fails_alone(capsys, module: str, *argv) -> str:
-    """The one line of `python -m MODULE ...`, in this process, that has imported what it takes."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):  # that it is imported already
-        patch.setattr(sys, "argv", [module, *map(str, argv)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_module(module, run_name="__main__")
-    line, = capsys.readouterr().err.splitlines()
-    assert stop.value.code == 2
-    return line
+from utils.run.checkpoint import save_checkpoint
 
 
 @pytest.fixture

@@ -4,17 +4,17 @@ import functools
 
 import pytest
 import torch
+from test_image_cache import same_training
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.data import DataLoader, TensorDataset
 
 from loss import R4CLoss
 from model.networks import LinearClassifier
-from test_command_line import evaluate, fails, train, train_ucm
-from test_image_cache import same_training
+from programs import evaluate, fails, train, train_ucm
 from utils.acceleration import CompiledForFullBatches, precision
-from utils.arguments import pick_num_workers
 from utils.engine import predict, train_one_epoch
+from utils.options import resolve_num_workers
 
 CPU = torch.device("cpu")
 
@@ -157,9 +157,9 @@ def test_the_optimizer_is_fused(ucm):
 
 @pytest.mark.parametrize("own, workers", [(1, 1), (3, 3), (40, 8)])
 def test_workers_are_for_machines_with_a_gpu(monkeypatch, own, workers):
-    monkeypatch.setattr("utils.arguments.cores", lambda: own)
-    assert pick_num_workers(None, torch.device("cuda")) == workers
-    assert pick_num_workers(None, CPU) == 0 and pick_num_workers(5, CPU) == 5
+    monkeypatch.setattr("utils.options.cores", lambda: own)
+    assert resolve_num_workers(None, torch.device("cuda")) == workers
+    assert resolve_num_workers(None, CPU) == 0 and resolve_num_workers(5, CPU) == 5
 
 
 def test_precision_is_said(monkeypatch):

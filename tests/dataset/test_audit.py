@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import write_image
 from dataset.audit import draw_audit, main
 from dataset.label_table import read_label_table
-from test_command_line import fails, fails_alone
+from programs import fails, fails_alone
 
 
 def audit(root, *argv, code=0):

@@ -2,11 +2,23 @@
 
 import argparse
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from .acceleration import cores
-from .errors import InputError
+from utils.acceleration import cores
+from utils.errors import InputError
+
+LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
+
+_CONTEXT = ("dataset", "model", "image_size")
+
+# Options that say where and how a run is computed.
+RUNTIME_OPTIONS = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
+# Options that do not change what it computes, save for rounding.
+_RESULT_NEUTRAL_OPTIONS = RUNTIME_OPTIONS | {"save_path", "not_save", "data_root", "deterministic"}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -58,7 +70,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
                              "in the third digit, losses stay float32")
 
 
-def pick_device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """The torch device of `--device`.
 
     Raises:
@@ -76,7 +88,43 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def pick_num_workers(wanted: int | None, device: torch.device) -> int:
+def resolve_num_workers(wanted: int | None, device: torch.device) -> int:
     """`--num_workers`, or its default for this machine."""
     default = min(8, cores()) if device.type == "cuda" else 0
     return default if wanted is None else wanted
+
+
+def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
+    """Short names of runs for figures and tables: the loss; data, network and image size, where they are not the same
+    for all; and as much else as tells runs of the same loss apart.
+
+    Args:
+        runs: the options of each, as args.json holds them; nothing where they are not known.
+        ignore: options that shall not tell runs apart, beside those that do not change a run.
+    """
+    known = [run for run in runs if run]
+    titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
+    names = {name for run in known for name in run} - {"loss", *_RESULT_NEUTRAL_OPTIONS, *_CONTEXT, *ignore}
+    paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
+    for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
+        so_far = list(titles)
+        for place, run in enumerate(runs):
+            alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
+            values = {str(option_value(other, name)) for other in (known if name in _CONTEXT else alike)}
+            value = option_value(run, name)
+            if value is not None and len(values) > 1:
+                shown = " ".join(map(str, value)) if isinstance(value, list) else Path(str(value)).name
+                titles[place] += f", {name}" if value is True else f", {name} {shown}"
+    return titles
+
+
+def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
+    matter = (one.keys() | other.keys()) - _RESULT_NEUTRAL_OPTIONS - {name}
+    return all(option_value(one, key) == option_value(other, key) for key in matter)
+
+
+def option_value(run: dict[str, Any], name: str) -> Any:
+    """An option's value; a run of older code lacks the newer options, which are off."""
+    value = run.get(name)
+    return None if value is False else value

@@ -8,22 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_start_method, parent_process
 
+from utils.errors import Interrupted
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_TIME = 0.5  # s
 _received: list[tuple[int, float]] = []
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal stopped the program. number: SIGINT or SIGTERM. what_now: a sentence for the user."""
-
-    def __init__(self, number: int, what_now: str = ""):
-        super().__init__(what_now)
-        self.number, self.what_now = number, what_now
-
-
 @contextmanager
-def stopping_between_steps() -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM are answered by `stop_if_asked`; a second Ctrl-C at once."""
+def graceful_shutdown() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM are answered by `stop_if_requested`; a second Ctrl-C at once."""
     if threading.current_thread() is not threading.main_thread():  # the only one that can take signals
         yield
         return
@@ -46,18 +40,18 @@ def _receive(number: int, frame) -> None:
         os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")  # print may be in use
 
 
-def was_asked_to_stop() -> bool:
-    """Whether a signal was received within `stopping_between_steps`."""
+def stop_requested() -> bool:
+    """Whether a signal was received within `graceful_shutdown`."""
     return bool(_received)
 
 
-def stop_if_asked() -> None:
+def stop_if_requested() -> None:
     """Raise Interrupted where a signal was received."""
-    if was_asked_to_stop():
+    if stop_requested():
         raise Interrupted(_received[0][0])
 
 
-def leave_signals_to_the_main_process(worker: int) -> None:
+def leave_signals_to_main_process(worker: int) -> None:
     """For a loader's workers: who signals all processes, as a terminal does, lets the main one finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .figures.confusion import draw_confusion, write_confusion
-from .figures.style import save_figure
-from .files import write_csv, write_text
-from .metrics import (
+from utils.figures.confusion import draw_confusion, write_confusion
+from utils.figures.style import save_figure
+from utils.metrics import (
     RARE,
     confusions,
     decisions,
@@ -22,6 +21,7 @@ from .metrics import (
     single_label_metrics,
     undefined_terms,
 )
+from utils.run.atomic import write_csv, write_text
 
 TITLES = {
     "mAP": "mAP", "OP": "overall precision (OP)", "OR": "overall recall (OR)", "OF1": "overall = micro F1 (OF1)",

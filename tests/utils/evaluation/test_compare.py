@@ -1,4 +1,4 @@
-"""python -m utils.compare: groups by seed, means and deviations, tables, curves."""
+"""python -m utils.evaluation.compare: groups by seed, means and deviations, tables, curves."""
 
 import csv
 import json
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from test_command_line import fails
-from utils.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
+from programs import fails
+from utils.evaluation.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
 from utils.figures.curves import draw_comparison
-from utils.run_log import differ_only_by, run_titles
+from utils.options import differ_only_by, run_titles
 
 FIGURES = dict.fromkeys(COLUMNS, 0.5)
 
@@ -95,7 +95,7 @@ def test_single_label_runs_have_their_figures(tmp_path):
 
 
 def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("utils.compare.save_figure", lambda *args: None)  # all is said in words
+    monkeypatch.setattr("utils.evaluation.compare.save_figure", lambda *args: None)  # all is said in words
     untested = write_run(tmp_path / "a", None)
     compare(tmp_path, untested)
     assert f"not tested: python Test.py --weights_path {untested}/best.pth" in capsys.readouterr().err

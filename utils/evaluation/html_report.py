@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .files import write_text
-from .report import TITLES, figure_text, per_label_columns, percent
-from .results import Results
+from utils.evaluation.report import TITLES, figure_text, per_label_columns, percent
+from utils.results import Results
+from utils.run.atomic import write_text
 
 _THUMBNAIL = 256  # px, shown at half of it on common screens
 

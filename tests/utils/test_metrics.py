@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics as sk
 
 from conftest import reference
+from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
 from utils.metrics import (
     confusions,
     macro_metrics,
@@ -18,7 +19,6 @@ from utils.metrics import (
     single_label_metrics,
     undefined_terms,
 )
-from utils.report import evaluate, format_report, write_predictions, write_report
 
 
 def example(seed=0, number=40, num_labels=6):

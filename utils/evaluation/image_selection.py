@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, warn
-from .metrics import image_ranking_losses
-from .results import Results
+from utils.errors import InputError, warn
+from utils.metrics import image_ranking_losses
+from utils.results import Results
 
-PICKS = ("worst", "best", "disagree", "random")
+SELECTIONS = ("worst", "best", "disagree", "random")
 
 
 def rank_images(results: Results) -> np.ndarray:
@@ -20,11 +20,11 @@ def rank_images(results: Results) -> np.ndarray:
     return np.lexsort((-wrong, -ranking_loss))
 
 
-def check_pick(pick: Sequence[str], results: Results, checkpoints: int) -> None:
+def check_selection(pick: Sequence[str], results: Results, checkpoints: int) -> None:
     """Raise InputError for a PICK that the images or the number of checkpoints do not allow, and for a name of no image
     or of several."""
-    if len(pick) > 1 and set(pick) & set(PICKS):
-        raise InputError(f"--pick takes one of {', '.join(PICKS)}, or names of images, not both")
+    if len(pick) > 1 and set(pick) & set(SELECTIONS):
+        raise InputError(f"--pick takes one of {', '.join(SELECTIONS)}, or names of images, not both")
     if not _is_keyword(pick):
         for name in pick:
             _named(name, results.images)
@@ -34,16 +34,16 @@ def check_pick(pick: Sequence[str], results: Results, checkpoints: int) -> None:
         raise InputError("--pick disagree needs two checkpoints or more in --weights_path")
 
 
-def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]:
-    """Which images to show: `number` of them by one of PICKS, or those that are named.
+def select_images(pick: Sequence[str], number: int, results: Results) -> list[int]:
+    """Which images to show: `number` of them by one of SELECTIONS, or those that are named.
 
     Args:
-        pick: one of PICKS, or names of images: a file's name with or without suffix, or more of its path. Nothing
+        pick: one of SELECTIONS, or names of images: a file's name with or without suffix, or more of its path. Nothing
             stands for the worst, or where no labels are known, for the first.
     Raises:
-        InputError: as `check_pick`.
+        InputError: as `check_selection`.
     """
-    check_pick(pick, results, len(results.scores))
+    check_selection(pick, results, len(results.scores))
     if pick and not _is_keyword(pick):
         return list(dict.fromkeys(_named(name, results.images) for name in pick))
     how = pick[0] if pick else "first" if results.labels is None else "worst"
@@ -62,7 +62,7 @@ def pick_images(pick: Sequence[str], number: int, results: Results) -> list[int]
 
 
 def _is_keyword(pick: Sequence[str]) -> bool:
-    return len(pick) == 1 and pick[0] in PICKS
+    return len(pick) == 1 and pick[0] in SELECTIONS
 
 
 def _named(name: str, images: Sequence[Path]) -> int:
@@ -75,5 +75,5 @@ def _named(name: str, images: Sequence[Path]) -> int:
         raise InputError(f"--pick {name} names {len(found)} images, {images[found[0]]} and {images[found[1]]}; give "
                          "more of the path")
     near = difflib.get_close_matches(name, [image.stem for image in images], 3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f" ({', '.join(PICKS)}, or the name of an image)"
+    hint = f"; did you mean {' or '.join(near)}?" if near else f" ({', '.join(SELECTIONS)}, or the name of an image)"
     raise InputError(f"--pick {name}: no such image among the {len(images)}{hint}")

@@ -15,7 +15,7 @@ except ImportError:  # Windows: nothing keeps two processes apart
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` once it is complete and on the disk.
 
     Raises:
@@ -55,14 +55,14 @@ def unlock(file: BinaryIO) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole. Raises OSError as `whole_file`."""
-    with whole_file(path) as file:
+    """Write a UTF-8 file whole. Raises OSError as `atomic_write`."""
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
     """Write a csv table whole. Text that a spreadsheet would take for a formula, as labels and files may be called,
-    gets an apostrophe before it. Raises OSError as `whole_file`."""
+    gets an apostrophe before it. Raises OSError as `atomic_write`."""
     table = io.StringIO(newline="")
     csv.writer(table).writerows(map(_as_text, row) for row in rows)
     write_text(path, table.getvalue())

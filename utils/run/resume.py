@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import random_states, restore_random_states
-from .engine import Progress
-from .errors import InputError, some
-from .run_log import HOW, option_value, read_args
+from utils.engine import Progress
+from utils.errors import InputError, summarize_names
+from utils.options import RUNTIME_OPTIONS, option_value
+from utils.run.checkpoint import random_states, restore_random_states
+from utils.run.run_folder import read_args
 
 # Where the data lie: on going on, it is their content that must be the same.
-PATHS = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
+DATA_PATH_OPTIONS = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
 # With what a run may be gone on with otherwise than it was started.
-_MAY_CHANGE = HOW | {"max_epoch", "label_num", *PATHS}
+_MAY_CHANGE_ON_RESUME = RUNTIME_OPTIONS | {"max_epoch", "label_num", *DATA_PATH_OPTIONS}
 
 
 @dataclass
@@ -114,7 +115,7 @@ def find_run(resume: str, options: dict[str, Any], argv: list[str]) -> Path | No
             last, started = last_checkpoint(file.parent), read_args(file.parent)["args"]
         except InputError:  # not begun, or with --not-save
             continue
-        if typed <= HOW or not _differences(started, options, HOW):
+        if typed <= RUNTIME_OPTIONS or not _differences(started, options, RUNTIME_OPTIONS):
             runs.append((last.stat().st_mtime_ns, file.parent))
     return max(runs)[1] if runs else None
 
@@ -134,7 +135,7 @@ def last_checkpoint(folder: Path) -> Path:
 
 def check_same_options(folder: Path, started: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise InputError, with their names, for options that would make another run of it."""
-    names = _differences(started, given, _MAY_CHANGE)
+    names = _differences(started, given, _MAY_CHANGE_ON_RESUME)
     if names:
         differ = ", ".join(f"--{name} {started.get(name)}, not {given.get(name)}" for name in names)
         differ = differ.replace("--not_save", "--not-save")
@@ -166,10 +167,10 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
                          "bring back the data, or start a new run")
     changed = [str(image) for image, old, new in zip(images, before["trained_on"], now["trained_on"]) if old != new]
     if changed:
-        raise InputError(f"{folder} was started with other images than {some(changed, 'image')}; bring back the data, "
+        raise InputError(f"{folder} was started with other images than {summarize_names(changed, 'image')}; bring back the data, "
                          "or start a new run")
     labels = [torch.cat(list(own["labels"].values())) for own in (before, now)]
     relabelled = [str(images[row]) for row in (labels[0] != labels[1]).any(1).nonzero().flatten().tolist()]
     if relabelled:
-        raise InputError(f"{folder} was started with other labels of {some(relabelled, 'image')}; bring back the label "
+        raise InputError(f"{folder} was started with other labels of {summarize_names(relabelled, 'image')}; bring back the label "
                          "table, or start a new run")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from conftest import random_labels, unicode_names, write_classes, write_image, write_table
-from dataset import VALIDATION_FRACTION, load_data
+from dataset import load_data
+from dataset.data import VALIDATION_FRACTION
 from dataset.label_table import read_label_table
 from dataset.published import LABEL_COUNTS, SPLIT_SIZES
 from dataset.splits import stratified_holdout

@@ -11,7 +11,7 @@ from dataset import Normalize
 from model import NETWORKS, build_model
 from model.networks import LinearClassifier
 from small_network import SmallNetwork
-from utils.gradcam import grad_cam
+from utils.evaluation.gradcam import grad_cam
 
 # Found apart from NETWORKS: the module after which positions are lost, and whether its channels come last.
 LAST = {"Resnet-50": ("layer4.2", False), "VGGNet-16": ("features.42", False), "Swin-T": ("norm", True),

@@ -1,0 +1,101 @@
+"""`build_model`: a torchvision network that returns (features, logits)."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from utils.errors import InputError
+from utils.run.checkpoint import read_weight_file
+
+from .networks import NETWORKS
+from .weights import load_backbone, load_classifier, state_dict_of
+
+_ALIASES = {"vgg-16": "VGGNet-16"}
+
+
+def network_name(name: str) -> str:
+    """The spelling of NETWORKS for a name in any case; `VGG-16` is VGGNet-16.
+
+    Raises:
+        InputError: for an unknown network.
+    """
+    known = {known.lower(): known for known in NETWORKS} | _ALIASES
+    if name.lower() not in known:
+        raise InputError(f"unknown model '{name}': choose from {', '.join(NETWORKS)}")
+    return known[name.lower()]
+
+
+def build_model(name: str, num_labels: int, pretrained: str | Path | None = None) -> nn.Module:
+    """The network called `name` (one of NETWORKS) with a new classifier: images (B, 3, H, W) -> (features, logits).
+
+    features (B, D) is the vector that enters the classifier, logits (B, num_labels). Where the classifier
+    is one linear layer and the backbone is pretrained, it starts at zero, so every score starts at exactly 0.5.
+
+    Args:
+        pretrained: None; "imagenet" for torchvision's ImageNet-1K weights (downloaded once); or a weight file.
+            What was taken from it is printed.
+    Raises:
+        InputError: for an unknown network, a weight file that does not fit, or no network to download with.
+    """
+    network = NETWORKS[network_name(name)]
+    model = network.replace_classifier(network.build(weights=None), num_labels)
+    if pretrained is None:
+        return model
+    if str(pretrained) == "imagenet":
+        tensors, source = _imagenet_weights(network.imagenet), f"ImageNet weights {network.imagenet}"
+    else:
+        tensors, source = state_dict_of(read_weight_file(pretrained), str(pretrained)), str(pretrained)
+    print(load_backbone(model, tensors, network.classifier, source))
+    classifier = [m for name, m in model.named_modules()
+                  if f"{name}.".startswith(network.classifier) and isinstance(m, nn.Linear)]
+    if len(classifier) == 1:
+        nn.init.zeros_(classifier[0].weight)
+        nn.init.zeros_(classifier[0].bias)
+    return model
+
+
+def load_trained(path: str | Path, name: str | None = None,
+                 num_labels: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild a trained classifier from a file alone, ready to predict (`model.eval()`).
+
+    Args:
+        path: a checkpoint of Train.py, which knows its network and labels; or a bare state dict, for which
+            `name` and `num_labels` must be given.
+    Returns:
+        The model, and the checkpoint, of which "label_names", "image_size", "mean", "std" and "epoch" say how to use
+        it; an empty dict for a bare state dict.
+    Raises:
+        InputError: for a file that is unreadable, incomplete or of another network.
+    """
+    content, source = read_weight_file(path), str(path)
+    tensors = state_dict_of(content, source)
+    if "label_names" in content:
+        missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
+        if missing:
+            raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
+        about, given = content, (name and network_name(name), num_labels)
+        name, num_labels = content["model"], len(content["label_names"])
+        if given[0] not in (None, name) or given[1] not in (None, num_labels):
+            raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, "
+                             "or leave them out")
+    elif name is None or num_labels is None:
+        raise InputError(f"{source} is a bare state dict, which does not know its network: "
+                         "give --model and --label_num")
+    else:
+        about = {}
+    model = build_model(name, num_labels)
+    load_classifier(model, tensors, source)
+    return model.eval(), about
+
+
+def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): fetch {weights.url} where "
+                         f"there is a network and put it into {folder}, or give --pretrained_path FILE or "
+                         "--pretrained none") from error

@@ -1,0 +1,49 @@
+"""Train.py and Test.py, run in the process of the tests."""
+
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import Test
+import Train
+from conftest import let_go
+from utils.errors import exit_cleanly
+
+FAST = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--max_epoch", "2", "--lr", "1e-3",
+        "--num_workers", "0", "--device", "cpu"]
+
+
+def train(*argv) -> Path:
+    return Train.main([str(argument) for argument in (*FAST, *argv)])
+
+
+def train_ucm(ucm, *argv) -> Path:
+    return train("--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs", *argv)
+
+
+def evaluate(*argv) -> dict:
+    return Test.main([str(argument) for argument in argv])
+
+
+def fails(capsys, program, *argv) -> str:
+    """Run a program that must stop with exit code 2, and give back its sentence."""
+    with pytest.raises(SystemExit) as stop:
+        exit_cleanly(lambda: program(*argv))
+    let_go(stop.value)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "Traceback" not in error, error
+    return error
+
+
+def fails_alone(capsys, module: str, *argv) -> str:
+    """The one line of `python -m MODULE ...`, in this process, that has imported what it takes."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):  # that it is imported already
+        patch.setattr(sys, "argv", [module, *map(str, argv)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(module, run_name="__main__")
+    line, = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2
+    return line

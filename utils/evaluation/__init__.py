@@ -1,0 +1,1 @@
+"""The evaluation of trained classifiers: reports, image selection, comparison of runs, Grad-CAM."""

@@ -1,0 +1,1 @@
+"""A run: its folder, its checkpoints, resuming and stopping it."""
