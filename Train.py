@@ -167,14 +167,9 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
 
 def build_loss_from(args: argparse.Namespace) -> torch.nn.Module:
     """`--loss` with its options, as its class names them."""
-    options = {
-        "r4c": dict(number_sample=args.number_sample, number_label=args.number_label, range_sample=args.range_sample,
-                    range_label=args.range_label, lambdas=args.lambdas, parts=args.parts or TERMS, bound=args.bound),
-        "focal": dict(gamma=args.focal_gamma, alpha=args.focal_alpha),
-        "asl": dict(gamma_neg=args.asl_gamma_neg, gamma_pos=args.asl_gamma_pos, clip=args.asl_clip),
-    }
+    values = {argument: getattr(args, option) for option, argument in LOSSES[args.loss].options.items()}
     try:
-        return build_loss(args.loss, **options.get(args.loss, {}))
+        return build_loss(args.loss, **{argument: value for argument, value in values.items() if value is not None})
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -284,7 +279,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
     images = [image for split in seen.values() for image in split.images]
     about = {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
              "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "single_label": data.single_label,
-             "activation": loss.activation, "trained_on": [fingerprint(image) for image in images],
+             "activation": LOSSES[args.loss].activation, "trained_on": [fingerprint(image) for image in images],
              "labels": {part: torch.from_numpy(split.labels) for part, split in seen.items()},
              "args": {**vars(args), **absolute_paths(args)}}
     if last:
@@ -344,7 +339,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, last: dict[str, 
             state.begin_epoch(lr, args.train_batch_size)
             trained = train_one_epoch(network, train_loader, loss, optimizer, augment, device, title, args.amp,
                                       state.progress)
-            predicted = predict(model, val_loader, normalize, device, "validation", loss.activation, args.amp)
+            predicted = predict(model, val_loader, normalize, device, "validation", LOSSES[args.loss].activation, args.amp)
             val = (single_label_metrics(*predicted) if data.single_label else {}) | multilabel_metrics(*predicted)
             state.finish_epoch({"epoch": state.epoch + 1, "lr": lr,
                                 **{f"train_{name}": value for name, value in trained.items()

@@ -1,5 +1,7 @@
 """The paper's losses, and the baselines. Each works alone in another project: nothing here knows devices or data."""
 
+from dataclasses import dataclass, field
+
 from torch import nn
 
 from .approx_ndcg import approx_ndcg_loss, exact_ndcg_loss
@@ -10,17 +12,42 @@ from .ndcg_bound import ndcg_bound_loss
 from .r4c_loss import TERMS, R4CLoss
 from .sample_ranking_loss import sample_ranking_loss
 
-LOSSES = {"r4c": R4CLoss, "bce": BCELoss, "ce": CrossEntropyLoss, "focal": FocalLoss, "asl": AsymmetricLoss}
+
+@dataclass(frozen=True)
+class Loss:
+    """One choice of `--loss`; all of them are called `total, terms = loss(features, logits, labels)`.
+
+    Attributes:
+        module: the class.
+        title: its name in figures and tables.
+        options: option of Train.py -> the argument of the class that it sets.
+        activation: what turns logits into scores, "sigmoid" or "softmax".
+        buffer_halfwidth: the option that says how far the buffer interval extends around 0.5; None without a buffer.
+    """
+
+    module: type[nn.Module]
+    title: str
+    options: dict[str, str] = field(default_factory=dict)
+    activation: str = "sigmoid"
+    buffer_halfwidth: str | None = None
 
 
-def build_loss(name: str, **options) -> nn.Module:
-    """The loss called `name`, one of LOSSES; `options` are those of its class.
+_R4C_OPTIONS = ("number_sample", "number_label", "range_sample", "range_label", "lambdas", "parts", "bound")
+LOSSES = {
+    "r4c": Loss(R4CLoss, "R4C", dict(zip(_R4C_OPTIONS, _R4C_OPTIONS)), buffer_halfwidth="range_label"),
+    "bce": Loss(BCELoss, "BCE"),
+    "ce": Loss(CrossEntropyLoss, "CE", activation="softmax"),
+    "focal": Loss(FocalLoss, "Focal", {"focal_gamma": "gamma", "focal_alpha": "alpha"}),
+    "asl": Loss(AsymmetricLoss, "ASL", {"asl_gamma_neg": "gamma_neg", "asl_gamma_pos": "gamma_pos", "asl_clip": "clip"}),
+}
 
-    All of them are called the same way: `total, parts = loss(features, logits, labels)`.
+
+def build_loss(name: str, **arguments) -> nn.Module:
+    """The loss called `name`, one of LOSSES; `arguments` are those of its class.
 
     Raises:
-        ValueError: for a name that is not in LOSSES.
+        ValueError: for a name that is not in LOSSES, or arguments that the class rejects.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss '{name}': choose from {', '.join(LOSSES)}")
-    return LOSSES[name](**options)
+    return LOSSES[name].module(**arguments)

@@ -14,7 +14,6 @@ from .approx_ndcg import check_same_shape, in_full_precision
 
 class _BaselineLoss(nn.Module):
     name: str
-    activation = "sigmoid"  # what makes scores of this loss's logits
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_same_shape(logits, labels)
@@ -35,7 +34,6 @@ class CrossEntropyLoss(_BaselineLoss):
     """Softmax cross-entropy, for exactly one label per image: labels must be one-hot."""
 
     name = "ce"
-    activation = "softmax"
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none")

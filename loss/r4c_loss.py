@@ -26,8 +26,6 @@ class R4CLoss(nn.Module):
         ValueError: for no part, unknown ones, or `bound` where neither L2R-label nor L2R-sample is one.
     """
 
-    activation = "sigmoid"  # what makes scores of the logits
-
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,
                  range_label: float = 0.1, lambdas: float = 1.0, parts: Sequence[str] = TERMS, bound: bool = False):
         super().__init__()
