@@ -1,4 +1,4 @@
-"""Batches of images: decoding, transforming and the order in which they are trained on."""
+"""Batches of images: the order in which they are trained on, decoding and transforming."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utils.run.graceful_shutdown import leave_signals_to_main_process
 
@@ -16,13 +16,14 @@ from .transforms import load_image
 
 
 class ImageDataset(Dataset):
-    """Item i: the transformed image, uint8 (H, W, 3), and its labels, float32 (C,).
+    """The images of a split with their labels.
 
-    Item (i, seed), as `ShuffledImages` asks for: what the transform draws with torch comes from this seed, in whatever
-    process, and leaves torch's own generator as it was.
+    Item i: the transformed image, uint8 (H, W, 3), and its labels, float32 (C,).
+    Item (i, seed), which `ShuffledImages` asks for: the same, and three random numbers in [0, 1), float64 (3,), for
+    `AugmentAndNormalize`. These and the transform's own random crop follow from the seed alone, in any process.
 
     Args:
-        transform: what `load` gives -> uint8 tensor.
+        transform: what `load` returns -> uint8 tensor.
         load: path -> PIL image, or the pixels of an image that is resized already.
     """
 
@@ -33,48 +34,46 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
-        index, seed = item if isinstance(item, tuple) else (item, None)
+    def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, ...]:
+        if not isinstance(item, tuple):
+            return self.transform(self.load(self.images[item])), self.labels[item]
+        index, seed = item
         image = self.load(self.images[index])
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.default_generator.manual_seed(seed)
-            return self.transform(image), self.labels[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.transform(image), self.labels[index], torch.rand(3, dtype=torch.float64)
 
 
-class ShuffledImages(RandomSampler):
-    """All images in random order, each with a seed: (index, seed), the same with any number of workers.
+class ShuffledImages(Sampler):
+    """All images in random order, each with a seed: (index, seed).
 
-    start: how many images of the next pass to pass over, as trained on already. order: the indices of this pass.
+    The order is a function of (seed, epoch), an image's seed one of (seed, epoch, index): nothing random needs saving
+    to resume a run, and any number of workers sees the same pixels. Set `epoch` before each pass.
     """
 
     def __init__(self, dataset: Dataset, seed: int):
-        super().__init__(dataset, generator=torch.Generator().manual_seed(seed))
-        self.start, self.order = 0, []
-        self._generators = [self.generator, torch.Generator().manual_seed(seed)]  # of the order, of the seeds
+        self.length, self.seed, self.epoch = len(dataset), seed, 1
+
+    def __len__(self) -> int:
+        return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        self.order = list(super().__iter__())
-        seeds = torch.randint(2**63 - 1, (len(self.order),), generator=self._generators[1]).tolist()
-        yield from list(zip(self.order, seeds))[self.start:]
+        rng = np.random.default_rng((self.seed, self.epoch))
+        seeds, order = rng.integers(2**63, size=self.length), rng.permutation(self.length)
+        return zip(order.tolist(), seeds[order].tolist())
 
-    def get_state(self) -> list[Tensor]:
-        """What decides the next pass."""
-        return [generator.get_state() for generator in self._generators]
 
-    def set_state(self, state: list[Tensor]) -> None:
-        """Go back to `get_state`."""
-        for generator, own in zip(self._generators, state, strict=True):
-            generator.set_state(own)
+def images_of_step(loader: DataLoader, step: int) -> list[Path]:
+    """The files of a batch of shuffled images; steps count from 1."""
+    batch = list(loader.sampler)[(step - 1) * loader.batch_size:step * loader.batch_size]
+    return [loader.dataset.images[index] for index, _ in batch]
 
 
 def build_loader(dataset: Dataset, batch_size: int, num_workers: int, device: torch.device, shuffle: bool = False,
                  seed: int = 0) -> DataLoader:
-    """Batches of (uint8 images (B, H, W, 3), float32 labels (B, C)); the last, partial batch is used too.
-
-    The order of shuffled images, and what is drawn for them, depend on the seed alone.
-    """
-    # The loader draws a seed for its workers, which nothing uses: not from torch's own generator.
+    """Batches of images, uint8 (B, H, W, 3), and labels, float32 (B, C); shuffled ones also have the random numbers of
+    their images, float64 (B, 3). The last, partial batch is included."""
+    # The loader would draw a seed for its workers, which nothing uses, from torch's own generator: give it another.
     return DataLoader(dataset, batch_size, sampler=ShuffledImages(dataset, seed) if shuffle else None,
                       num_workers=num_workers, pin_memory=device.type == "cuda", persistent_workers=num_workers > 0,
                       generator=torch.Generator(), worker_init_fn=leave_signals_to_main_process)

@@ -1,4 +1,4 @@
-"""What the machine offers: its cores, and bfloat16 and compilation, which leave the losses alone."""
+"""What the machine offers: cores, mixed precision and compilation. The losses are not affected."""
 
 import os
 
@@ -9,12 +9,12 @@ from utils.errors import InputError
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast(device: torch.device, amp: bool) -> torch.autocast:
-    """The context of a forward pass: bfloat16 where it is safe, or float32 as ever. Losses leave it by themselves."""
+    """The context of a forward pass: bfloat16 where it is safe, else float32. Losses leave it by themselves."""
     return torch.autocast(device.type, torch.bfloat16, enabled=amp)
 
 
@@ -26,23 +26,23 @@ def make_deterministic(deterministic: bool) -> None:
 
 
 def precision(device: torch.device, amp: bool) -> str:
-    """In which numbers a network runs, for the log."""
+    """The numeric precision, for the log."""
     if amp and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bfloat16 autocast, which this card can only emulate: faster without --amp"
+        return "bfloat16 autocast, which this GPU can only emulate: faster without --amp"
     if amp:
         return "bfloat16 autocast, losses in float32"
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
-        return "float32, convolutions rounded to TF32 where the card can, losses never"
+        return "float32, convolutions in TF32 where the GPU has it, losses in float32"
     return "float32"
 
 
 class CompiledForFullBatches(nn.Module):
-    """A compiled network that takes batches of any size: only those of `batch_size` images run compiled.
+    """A compiled network that accepts batches of any size: only those of `batch_size` images run compiled.
 
-    The last, partial batch of an epoch would be compiled anew, for longer than it runs.
+    The last, partial batch of an epoch would be compiled again, for longer than it runs.
 
     Raises:
-        InputError: where torch.compile does not work on this machine.
+        InputError: if torch.compile does not work on this machine.
     """
 
     def __init__(self, model: nn.Module, batch_size: int, device: torch.device):
@@ -51,9 +51,9 @@ class CompiledForFullBatches(nn.Module):
         self.compiled = torch.compile(model, dynamic=False)
         try:
             torch.compile(torch.exp)(torch.zeros(2, device=device))
-        except Exception as error:  # noqa: BLE001 - no compiler, no Python headers, an old card: each has its own
+        except Exception as error:  # noqa: BLE001 - no compiler, no Python headers, an old GPU: each raises its own
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"--compile does not work on this machine ({reason}); leave it out, or install what is "
+            raise InputError(f"--compile does not work on this machine ({reason}): leave it out, or install what is "
                              "missing: a C++ compiler for the CPU, Triton for CUDA") from error
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

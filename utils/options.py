@@ -1,7 +1,8 @@
-"""Command-line options that Train.py and Test.py share, and the checks of their values."""
+"""Command-line options: their types, those that programs share, which of them change a run, and titles made of them."""
 
 import argparse
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,27 @@ import torch
 from utils.acceleration import cores
 from utils.errors import InputError
 
-LOSS_TITLES = {"r4c": "R4C", "bce": "BCE", "ce": "CE", "focal": "Focal", "asl": "ASL"}
-
-_CONTEXT = ("dataset", "model", "image_size")
-
-# Options that say where and how a run is computed.
+# How and where a run is computed: options that may always differ.
 RUNTIME_OPTIONS = {"work_dir", "device", "num_workers", "val_batch_size", "cache", "compile", "resume"}
-# Options that do not change what it computes, save for rounding.
-_RESULT_NEUTRAL_OPTIONS = RUNTIME_OPTIONS | {"save_path", "not_save", "data_root", "deterministic"}
+# Where the data lie. A resumed run may find them elsewhere, but their content must be the same.
+DATA_PATH_OPTIONS = ("data_root", "train_dir", "val_dir", "test_dir", "label_path")
+# What may change when a run is resumed.
+RESUME_OPTIONS = RUNTIME_OPTIONS | {"max_epoch", "label_num", *DATA_PATH_OPTIONS}
+# What does not change a run's results, except by rounding.
+NEUTRAL_OPTIONS = RUNTIME_OPTIONS | {"save_path", "not_save", "data_root", "deterministic"}
+
+_TITLE_OPTIONS = ("dataset", "model", "image_size")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the description's lines and shows each option's default, save where it is nothing."""
+    """Keep the description's lines, and show each option's default unless it is None or False."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive: bool = False):
-    """An argparse type: a number of `kind` from `minimum` (above it, where exclusive) to `maximum`."""
+    """An argparse type: a number of `kind` from `minimum` (above it if `exclusive`) to `maximum`."""
 
     def parse(text: str):
         try:
@@ -46,35 +49,66 @@ def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive:
 
 
 batch_size = number(int, 1, 100_000)
-# The networks shrink images by 32, and batch normalisation needs more than one pixel per image.
+# The networks downsample images by 32, and batch normalisation needs more than one pixel per image.
 image_size = number(int, 64, 10_000)
 
 
-def list_files(args: argparse.Namespace) -> dict[str, str]:
-    """"train", "val", "test" -> the list file of `--train_dir`, `--val_dir`, `--test_dir`, of those that are given."""
-    lists = {part: getattr(args, f"{part}_dir") for part in ("train", "val", "test")}
-    return {part: path for part, path in lists.items() if path}
+def add_data_options(parser: argparse._ActionsContainer) -> None:
+    """The options that say which images a program reads, and how they are split."""
+    parser.add_argument("--dataset", default="AID_Multilabel",
+                        help="AID_Multilabel, UCM_Multilabel; AID, NWPU-RESISC45 with one label per image; Custom for "
+                             "your own images; Synthetic_Multilabel, which draws its images")
+    parser.add_argument("--data_root", default="./data", metavar="DIR",
+                        help="the folder that holds <dataset>/ as its distributor ships it; for Custom, also the "
+                             "folder of the images itself")
+    parser.add_argument("--train_dir", metavar="LIST",
+                        help="list file of training images, instead of the data set's own split")
+    parser.add_argument("--val_dir", metavar="LIST",
+                        help="list file of validation images (default: 10 %% of the training images)")
+    parser.add_argument("--test_dir", metavar="LIST",
+                        help="list file of test images; training only copies it into the run's folder")
+    parser.add_argument("--label_path", metavar="TABLE",
+                        help="label table, instead of the data set's own: a column of 0/1 per label, or the columns "
+                             "image,labels with names like sea;sand, or image,label with one class; tabs or commas")
+    parser.add_argument("--train_ratio", type=number(float, 0, 0.99, exclusive=True), metavar="R",
+                        help="share of each class to train on if the data have no split; the rest is for testing "
+                             "(default: 0.2 for AID, 0.1 for NWPU-RESISC45, 0.8 for Custom)")
+    parser.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=3050, metavar="S",
+                        help="seed of the initial weights, the order of the images, the augmentation, the validation "
+                             "images and, if the data have no split, the test images")
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """--device, --num_workers and --amp."""
     parser.add_argument("--device", default="auto", metavar="D",
-                        help="auto takes CUDA where there is one; or cpu, cuda, cuda:1")
+                        help="auto uses CUDA if there is a GPU; or cpu, cuda, cuda:1")
     parser.add_argument("--num_workers", type=number(int, 0), metavar="N",
-                        help="processes that decode images; more when images/s stays below the network's pace, 0 to "
-                             "decode in the training process (default: up to 8 with CUDA; 0 without, where "
-                             "they would only take the cores from the network)")
+                        help="processes that decode images; raise it while images/s stays below the network's speed; 0 "
+                             "decodes in the training process (default: up to 8 with CUDA; 0 without, where workers "
+                             "would only take cores away from the network)")
     parser.add_argument("--amp", action="store_true",
-                        help="run the network in bfloat16, about twice as fast where the device has it in hardware "
-                             "(NVIDIA since Ampere, Intel since Cooper Lake with AMX or AVX512-BF16); scores differ "
-                             "in the third digit, losses stay float32")
+                        help="mixed precision: run the network in bfloat16, about twice as fast on hardware that has it "
+                             "(NVIDIA since Ampere; Intel with AMX or AVX512-BF16); scores differ in the third digit, "
+                             "losses stay float32")
+
+
+def list_files(args: argparse.Namespace) -> dict[str, str]:
+    """Split name ("train", "val", "test") -> the list file given by --train_dir, --val_dir, --test_dir."""
+    lists = {split: getattr(args, f"{split}_dir") for split in ("train", "val", "test")}
+    return {split: path for split, path in lists.items() if path}
+
+
+def with_absolute_paths(args: argparse.Namespace) -> dict[str, Any]:
+    """The options for a checkpoint, which may be used from another working directory."""
+    paths = {option: os.path.abspath(getattr(args, option)) for option in DATA_PATH_OPTIONS if getattr(args, option)}
+    return {**vars(args), **paths}
 
 
 def select_device(name: str) -> torch.device:
-    """The torch device of `--device`.
+    """The torch device for `--device`.
 
     Raises:
-        InputError: for a device that torch does not know or this machine does not have.
+        InputError: if torch does not know the device or this machine does not have it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,49 +116,63 @@ def select_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
         if device.index is not None and device.type == "cuda":
-            torch.cuda.set_device(device)  # for what asks for no device, as the thread that pins memory
+            torch.cuda.set_device(device)  # for code that names no device, such as the thread that pins memory
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 
 
-def resolve_num_workers(wanted: int | None, device: torch.device) -> int:
-    """`--num_workers`, or its default for this machine."""
+def resolve_num_workers(num_workers: int | None, device: torch.device) -> int:
+    """`--num_workers`, or its default on this machine."""
     default = min(8, cores()) if device.type == "cuda" else 0
-    return default if wanted is None else wanted
+    return default if num_workers is None else num_workers
 
 
-def run_titles(runs: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
-    """Short names of runs for figures and tables: the loss; data, network and image size, where they are not the same
-    for all; and as much else as tells runs of the same loss apart.
+def options_of(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The options of runs, complete: one that did not exist when a run was started has its default.
 
     Args:
-        runs: the options of each, as args.json holds them; nothing where they are not known.
-        ignore: options that shall not tell runs apart, beside those that do not change a run.
+        records: of each run, the content of its args.json or checkpoint: "args" and, in newer ones, "defaults"; empty if
+            its options are not known.
     """
-    known = [run for run in runs if run]
-    titles = [LOSS_TITLES.get(run.get("loss"), run.get("loss", "")) for run in runs]
-    names = {name for run in known for name in run} - {"loss", *_RESULT_NEUTRAL_OPTIONS, *_CONTEXT, *ignore}
-    paths = {name for name in names if name.endswith(("_dir", "_path"))}  # which say the least
-    for name in [*_CONTEXT, *sorted(names - paths), *sorted(paths)]:
-        so_far = list(titles)
-        for place, run in enumerate(runs):
-            alike = [other for other, title in zip(runs, so_far) if other and title == so_far[place]]
-            values = {str(option_value(other, name)) for other in (known if name in _CONTEXT else alike)}
+    records = list(records)
+    defaults = {option: value for record in records for option, value in record.get("defaults", {}).items()}
+    return [{**defaults, **record["args"]} if record.get("args") else {} for record in records]
+
+
+def option_value(options: dict[str, Any], name: str) -> Any:
+    """An option's value, for comparison: paths are absolute, and False is None, for old records lack an option that is
+    off."""
+    value = options.get(name)
+    value = None if value is False else value
+    return os.path.abspath(value) if value and name.endswith(("_dir", "_path", "_root")) else value
+
+
+def differing_options(a: dict[str, Any], b: dict[str, Any], ignore: Iterable[str]) -> list[str]:
+    """The names of options, except those to `ignore`, that differ between two runs."""
+    return sorted(name for name in (a.keys() | b.keys()).difference(ignore)
+                  if option_value(a, name) != option_value(b, name))
+
+
+def run_titles(records: list[dict[str, Any]], ignore: Iterable[str] = ()) -> list[str]:
+    """Short titles of runs for figures and tables: the loss; data, network and image size where they differ; and as
+    many other options as distinguish the runs of a loss.
+
+    Args:
+        records: as for `options_of`; "loss_title" is the title of the run's loss.
+        ignore: options that should not distinguish runs, besides those that do not change results.
+    """
+    runs = options_of(records)
+    titles = [record.get("loss_title") or run.get("loss", "").upper() for record, run in zip(records, runs)]
+    names = {name for run in runs for name in run} - {"loss", *NEUTRAL_OPTIONS, *_TITLE_OPTIONS, *ignore}
+    paths = {name for name in names if name.endswith(("_dir", "_path"))}  # the least telling: last
+    for name in [*_TITLE_OPTIONS, *sorted(names - paths), *sorted(paths)]:
+        before = list(titles)
+        for index, run in enumerate(runs):
+            values = {str(option_value(compared, name)) for compared, title in zip(runs, before)
+                      if compared and (title == before[index] or name in _TITLE_OPTIONS)}
             value = option_value(run, name)
             if value is not None and len(values) > 1:
                 shown = " ".join(map(str, value)) if isinstance(value, list) else Path(str(value)).name
-                titles[place] += f", {name}" if value is True else f", {name} {shown}"
+                titles[index] += f", {name}" if value is True else f", {name} {shown}"
     return titles
-
-
-def differ_only_by(name: str, one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two runs have the same options, save the one called `name` and those that do not change a run."""
-    matter = (one.keys() | other.keys()) - _RESULT_NEUTRAL_OPTIONS - {name}
-    return all(option_value(one, key) == option_value(other, key) for key in matter)
-
-
-def option_value(run: dict[str, Any], name: str) -> Any:
-    """An option's value; a run of older code lacks the newer options, which are off."""
-    value = run.get(name)
-    return None if value is False else value

@@ -1,4 +1,4 @@
-"""Files that are complete or not there: a kill or a full disk in the middle leaves an older one as it was."""
+"""Files that are complete or unchanged: a kill or a full disk while writing leaves the previous version as it was."""
 
 import csv
 import io
@@ -10,16 +10,16 @@ from typing import Any, BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing keeps two processes apart
+except ImportError:  # Windows: two processes can write to one run
     fcntl = None
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` once it is complete and on the disk.
+    """A file to write to, which replaces `path` once it is complete and on the disk.
 
     Raises:
-        OSError: with the file's name, where it cannot be written.
+        OSError: with the file's name, if it cannot be written.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -35,8 +35,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def lock(file: BinaryIO) -> bool:
-    """Lock a file against other processes that do so; whether none had. The system takes a lock from a process that
-    ends, however it ends. Where there are none, as on some network drives, nothing is locked."""
+    """Lock a file against other processes; False if one of them has locked it. The system releases the lock of a
+    process that ends in any way. Without locks, as on some network drives, always True."""
     try:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,27 +48,27 @@ def lock(file: BinaryIO) -> bool:
 
 
 def unlock(file: BinaryIO) -> None:
-    """Unlock a file, for processes too that were forked from this one, which closing does not."""
+    """Unlock a file, also for processes forked from this one; closing the file would not."""
     with suppress(OSError):
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole. Raises OSError as `atomic_write`."""
+    """Write a UTF-8 file. Raises OSError as `atomic_write`."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write a csv table whole. Text that a spreadsheet would take for a formula, as labels and files may be called,
-    gets an apostrophe before it. Raises OSError as `atomic_write`."""
+    """Write a csv table. Text that a spreadsheet would take for a formula, as a label or file name may be, gets an
+    apostrophe in front. Raises OSError as `atomic_write`."""
     table = io.StringIO(newline="")
-    csv.writer(table).writerows(map(_as_text, row) for row in rows)
+    csv.writer(table).writerows(map(_without_formula, row) for row in rows)
     write_text(path, table.getvalue())
 
 
-def _as_text(cell: Any) -> Any:
+def _without_formula(cell: Any) -> Any:
     text = str(cell)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(text) else cell
 

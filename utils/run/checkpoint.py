@@ -1,4 +1,4 @@
-"""Checkpoints: one file that rebuilds a classifier without its command line, written whole or not at all."""
+"""Files of tensors: checkpoints are written whole or not at all; reading a file runs no code from it."""
 
 import random
 from pathlib import Path
@@ -12,68 +12,50 @@ from utils.run.atomic import atomic_write
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` (tensors, numbers, strings, and lists and dicts of them); an older file at `path` stays
-    valid until the new one is complete.
+    """Write `content`: tensors, numbers, strings, and lists and dicts of them.
 
     Raises:
-        InputError: where it cannot be written (a full disk, say).
+        InputError: if it cannot be written (a full disk, say).
     """
     try:
         with atomic_write(path) as file:
             try:
                 torch.save(content, file)
-            except RuntimeError:  # which is what torch makes of a full disk: let the system say it
+            except RuntimeError:  # torch's answer to a full disk: let the system describe it
                 file.write(bytes(2**20))
                 file.flush()
                 raise
     except (OSError, RuntimeError) as error:
-        kept = "; the earlier one is kept" if path.exists() else ""
+        unchanged = "; the previous one is unchanged" if path.exists() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(f"checkpoint {path} could not be written ({reason}){kept}; make room or choose another "
-                         "folder") from error
+        raise InputError(f"checkpoint {path} could not be written ({reason}){unchanged}; free some space or choose "
+                         "another folder") from error
 
 
 def read_weight_file(path: str | Path) -> dict[str, Any]:
-    """The content of a PyTorch file, on the CPU; loading it runs no code from the file.
+    """The content of a PyTorch file, on the CPU.
 
     Raises:
-        InputError: for a file that is missing, unreadable or holds no dict.
+        InputError: if the file is missing, unreadable, or does not hold a dict.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"weight file {path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - on garbage, torch fails with whatever comes first, IndexError too
+    except Exception as error:  # noqa: BLE001 - on garbage, torch raises almost anything, even IndexError
         raise InputError(f"{path} is not a readable PyTorch weight file, or holds more than tensors and plain values; "
                          "download or copy it again") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not weights by name")
+        raise InputError(f"{path} holds a {type(content).__name__} instead of weights by name")
     return content
 
 
-def random_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's random generators, in types that load without running code."""
-    version, state, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state()
-    return {"python": [version, list(state), gauss], "numpy": [name, keys.tolist(), *rest],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
-
-
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Set the generators to `random_states`; those of GPUs as far as there are as many."""
-    version, state, gauss = states["python"]
-    random.setstate((version, tuple(state), gauss))
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    for index, state in enumerate(states["cuda"][:torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(state, index)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's random generators."""
+def seed_everything(seed: int, epoch: int = 0) -> None:
+    """Seed Python's, NumPy's and torch's random generators as a function of (seed, epoch); epoch 0 is for the initial
+    weights. What the network draws in an epoch, as dropout does, need not be saved to resume a run."""
+    if epoch:
+        seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

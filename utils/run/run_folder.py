@@ -1,5 +1,6 @@
-"""A run's folder: what was run (args.json) and what came out of each epoch (log.csv)."""
+"""A run's folder: its lock, what was run (args.json) and what each epoch gave (log.csv)."""
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -12,11 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL
-import sklearn
 import torch
-import torchvision
 
 from utils.errors import InputError
 from utils.run.atomic import lock, unlock, write_csv, write_text
@@ -24,12 +21,11 @@ from utils.run.atomic import lock, unlock, write_csv, write_text
 _LOCK_PATIENCE = 15  # s
 
 
-
 def make_folder(path: str | Path) -> Path:
-    """Make a folder for results where there is none yet.
+    """Make a folder for results if it does not exist.
 
     Raises:
-        InputError: where it cannot be made or written to, which is better known before the work than after.
+        InputError: if it cannot be made or written to, so that the program fails early.
     """
     path = Path(path)
     try:
@@ -41,10 +37,10 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def check_not_in_dataset(folder: str | Path, images: Path) -> None:
-    """Raise InputError where a folder for results lies in the folder of a data set."""
-    if Path(folder).resolve().is_relative_to(images.resolve()):
-        raise InputError(f"{folder} lies among the images in {images}, where the next run would take its pictures for "
+def check_not_in_dataset(folder: str | Path, dataset: Path) -> None:
+    """Raise InputError if a folder for results lies inside the folder of a data set."""
+    if Path(folder).resolve().is_relative_to(dataset.resolve()):
+        raise InputError(f"{folder} lies inside the data set {dataset}, where the next run would read its figures as "
                          "images; choose another --work-dir, --save_path or --cache folder")
 
 
@@ -52,7 +48,7 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
     """Make <work_dir>/<name>_<time>/.
 
     Raises:
-        InputError: where it cannot be made.
+        InputError: if it cannot be made.
     """
     stem = Path(work_dir) / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
     for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
@@ -70,10 +66,10 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from going on with the run in `folder`.
+    """Keep other processes from training the run in `folder`.
 
     Raises:
-        InputError: where another one does not let go of it; workers of one that was killed end after some seconds.
+        InputError: if another process holds the lock; the workers of one that was killed hold it some seconds longer.
     """
     with open(folder / ".lock", "wb") as file:
         for _ in range(_LOCK_PATIENCE):
@@ -81,62 +77,96 @@ def run_lock(folder: Path) -> Iterator[None]:
                 break
             time.sleep(1)
         else:
-            raise InputError(f"the run in {folder} is being trained by another process; wait for its end, or stop it")
+            raise InputError(f"another process is training the run in {folder}; stop it or wait until it has finished")
         try:
             yield
         finally:
             unlock(file)
 
 
-def write_args(folder: Path, args: dict[str, Any], device: torch.device, epochs_before: int | None = None) -> None:
-    """Write args.json: the options, the command and the environment. A run that goes on after `epochs_before` epochs
-    keeps those of its start, save for its length, and lists the new command and environment below "resumed"."""
-    file, now = folder / "args.json", {"command": shlex.join(["python", *sys.argv]), **environment(device)}
-    about = {"args": args, **now}
-    if epochs_before is not None:
-        started = read_args(folder)
-        again = {"after_epoch": epochs_before, **now}
-        about = {**started, "args": {**started["args"], "max_epoch": args["max_epoch"]},
-                 "resumed": [*started.get("resumed", []), again]}
-    write_text(file, json.dumps(about, indent=2) + "\n")
+def write_args(folder: Path, args: dict[str, Any], device: torch.device, **details: Any) -> None:
+    """Write args.json: the options, `details` of the run, the command and the environment."""
+    record = {"args": args, **details, **_command(device)}
+    write_text(folder / "args.json", json.dumps(record, indent=2) + "\n")
+
+
+def add_resumption(folder: Path, max_epoch: int, device: torch.device, after_epoch: int) -> None:
+    """Add to args.json the command and environment of a run that is resumed, and its new length."""
+    record = read_args(folder)
+    record["args"]["max_epoch"] = max_epoch
+    record.setdefault("resumed", []).append({"after_epoch": after_epoch, **_command(device)})
+    write_text(folder / "args.json", json.dumps(record, indent=2) + "\n")
 
 
 def read_args(folder: Path) -> dict[str, Any]:
-    """What `write_args` wrote.
+    """The content of args.json.
 
     Raises:
-        InputError: where it is not there, or something else.
+        InputError: if it is missing or something else.
     """
     try:
-        about = json.loads((folder / "args.json").read_text(encoding="utf-8"))
-        about["args"].keys()
-        return about
+        record = json.loads((folder / "args.json").read_text(encoding="utf-8"))
+        record["args"].keys()
+        return record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder} is no folder of a run, as Train.py makes them in --work-dir: its args.json cannot "
-                         f"be read ({error})") from error
+        raise InputError(f"{folder} is not a run folder, which Train.py makes in --work-dir: its args.json cannot be "
+                         f"read ({error})") from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Package versions, the device and the git commit."""
+    packages = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")
     return {
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "torchvision": torchvision.__version__, "numpy": np.__version__, "pillow": PIL.__version__,
-                     "scikit-learn": sklearn.__version__},
+        "versions": {"python": platform.python_version(),
+                     **{package: importlib.metadata.version(package) for package in packages}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda"
         else f"{device.type} ({torch.get_num_threads()} threads, {platform.machine()})",
         "git_commit": _git_commit(),
     }
 
 
+def log_row(epoch: int, lr: float, losses: dict[str, float], metrics: dict[str, float],
+            deterministic: bool) -> dict[str, Any]:
+    """An epoch's row of log.csv; without the images per second, which never repeat, if it should be deterministic."""
+    row = {"epoch": epoch, "lr": lr, **{f"train_{name}": value for name, value in losses.items()},
+           **{f"val_{name}": value for name, value in metrics.items()}}
+    if deterministic:
+        del row["train_images_per_second"]
+    return row
+
+
+def best_epoch(log: list[dict[str, Any]]) -> tuple[int, float]:
+    """The epoch that validation selects, the later one of a tie, and its score: accuracy, or micro F1 for several
+    labels. (0, -1) before the first epoch."""
+    scores = [(row["val_accuracy" if "val_accuracy" in row else "val_OF1"], row["epoch"]) for row in log]
+    score, epoch = max(scores, default=(-1.0, 0))
+    return epoch, score
+
+
+def format_last_epoch(log: list[dict[str, Any]]) -> str:
+    """The last epoch in one line for the screen."""
+    row = log[-1]
+    losses = [f"{name.removeprefix('train_')} {value:.3f}" for name, value in row.items()
+              if name.startswith("train_") and name != "train_images_per_second"]
+    accuracy = f"accuracy {row['val_accuracy']:.2%}  " if "val_accuracy" in row else ""
+    speed = f"  {row['train_images_per_second']:.0f} images/s" if "train_images_per_second" in row else ""
+    return (f"lr {row['lr']:.1e}  {' '.join(losses)}  val {accuracy}mAP {row['val_mAP']:.2%}  micro F1 "
+            f"{row['val_OF1']:.2%}{speed}{'  best' if best_epoch(log)[0] == row['epoch'] else ''}")
+
+
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write log.csv whole: a header, and a row for each of at least one epoch. Raises OSError as `atomic_write`."""
+    """Write log.csv: a header, and a row for each of at least one epoch. Raises OSError as `atomic_write`."""
     write_csv(path, [list(rows[0]),
                      *([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
                        for row in rows)])
 
 
+def _command(device: torch.device) -> dict[str, Any]:
+    return {"command": shlex.join(["python", *sys.argv]), **environment(device)}
+
+
 def _git_commit() -> str | None:
-    """The commit of this code; "-dirty" says that files differ from it. None outside a git checkout."""
+    """The commit of this code, with "-dirty" if files differ from it; None outside a git checkout."""
     try:
         git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=Path(__file__).parent,
                              capture_output=True, text=True, check=True)
