@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from dataset import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    LAYOUTS,
     AugmentAndNormalize,
     Data,
     ImageDataset,
@@ -37,7 +38,7 @@ from dataset import (
     train_transform,
 )
 from loss import LOSSES, TERMS, build_loss
-from model import build_model, network_name
+from model import NETWORKS, build_model, network_name
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.figures.curves import draw_curves
@@ -64,58 +65,54 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     """The options; `started` are those of the run to resume, which replace the defaults."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
     data = parser.add_argument_group("data")
-    add_data_options(data)
+    add_data_options(data, LAYOUTS)
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
                       help="number of labels, checked against the data; may be left out")
     data.add_argument("--image_size", type=image_size, default=512, metavar="PX",
                       help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 suits a laptop")
 
-    network = parser.add_argument_group("network")
-    network.add_argument("--model", default="Resnet-50",
-                         help="Resnet-50, VGGNet-16, Swin-T; Resnet-18 or MobileNet-V2 on small machines")
-    network.add_argument("--pretrained", choices=["imagenet", "none"], default="imagenet",
-                         help="start from torchvision's ImageNet-1K weights (downloaded once) or from scratch")
-    network.add_argument("--pretrained_path", metavar="FILE", help="start from this weight file instead")
+    add = parser.add_argument_group("network").add_argument
+    add("--model", default="Resnet-50",
+        help=f"{', '.join(NETWORKS)}; Resnet-18 and MobileNet-V2 suit small machines")
+    add("--pretrained", choices=["imagenet", "none"], default="imagenet",
+        help="start from torchvision's ImageNet-1K weights (downloaded once) or from scratch")
+    add("--pretrained_path", metavar="FILE", help="start from this weight file instead")
 
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--loss", choices=list(LOSSES), default="r4c",
-                        help="r4c, or a baseline; ce is softmax cross-entropy, for one label per image")
-    recipe.add_argument("--max_epoch", type=number(int, 1), default=400, metavar="N",
-                        help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs need a larger --lr")
-    recipe.add_argument("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
-                        help="learning rate of Adam; try 1e-4 for about 30 epochs. A rate that saturates the scores leaves "
-                             "r4c, whose gradient is steep but narrow, without gradients")
-    recipe.add_argument("--train_batch_size", type=batch_size, default=16, metavar="B",
-                        help="images per step, and so the length of the lists of L2R-feature and L2R-sample")
-    recipe.add_argument("--val_batch_size", type=batch_size, default=64, metavar="B",
-                        help="images at a time in validation; does not affect results")
+    add = parser.add_argument_group("recipe").add_argument
+    add("--loss", choices=list(LOSSES), default="r4c",
+        help="r4c, or a baseline; ce is softmax cross-entropy, for one label per image")
+    add("--max_epoch", type=number(int, 1), default=400, metavar="N",
+        help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs need a larger --lr")
+    add("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
+        help="learning rate of Adam; try 1e-4 for about 30 epochs. Too large a rate saturates the scores; r4c, whose "
+             "gradient is steep but narrow, then hardly learns")
+    add("--train_batch_size", type=batch_size, default=16, metavar="B",
+        help="images per step, and so the length of the lists of L2R-feature and L2R-sample")
+    add("--val_batch_size", type=batch_size, default=64, metavar="B",
+        help="images at a time in validation; does not affect results")
 
-    losses = parser.add_argument_group("losses")
-    losses.add_argument("--number_sample", type=number(int, 0, 10_000), default=16, metavar="N",
-                        help="virtual neutral images of L2R-sample")
-    losses.add_argument("--number_label", type=number(int, 0, 10_000), default=4, metavar="N",
-                        help="virtual neutral labels of L2R-label")
-    losses.add_argument("--range_sample", type=number(float, 0, 0.5), default=0.1, metavar="R",
-                        help="virtual images have scores from 0.5 - R to 0.5 + R")
-    losses.add_argument("--range_label", type=number(float, 0, 0.5), default=0.1, metavar="R",
-                        help="the same for virtual labels")
-    losses.add_argument("--lambdas", type=number(float, 0), default=1.0, metavar="L",
-                        help="weight of L2R-label and L2R-sample relative to L2R-feature")
-    losses.add_argument("--parts", nargs="+", choices=TERMS, metavar="TERM",
-                        help="the loss terms of r4c to sum: feature, label, sample (default: all three)")
-    losses.add_argument("--bound", action="store_true",
-                        help="deviates from the paper: L2R-label and L2R-sample rank logits by a bound of nDCG, whose "
-                             "gradient never vanishes (compared in benchmark/RESULTS.md)")
-    losses.add_argument("--focal_gamma", type=number(float, 0), default=2.0, metavar="G",
-                        help="larger values down-weight easy entries more")
-    losses.add_argument("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
-                        help="weight of positives; -1 weighs positives and negatives alike")
-    losses.add_argument("--asl_gamma_neg", type=number(float, 0), default=4.0, metavar="G",
-                        help="the same for negatives of the asymmetric loss; 0, or at least 1")
-    losses.add_argument("--asl_gamma_pos", type=number(float, 0), default=1.0, metavar="G",
-                        help="the same for positives")
-    losses.add_argument("--asl_clip", type=number(float, 0, 1), default=0.05, metavar="M",
-                        help="negatives with a score below M contribute no loss")
+    add = parser.add_argument_group("losses").add_argument
+    count, halfwidth, positive = number(int, 0, 10_000), number(float, 0, 0.5), number(float, 0)
+    add("--number_sample", type=count, default=16, metavar="N", help="virtual neutral images of L2R-sample")
+    add("--number_label", type=count, default=4, metavar="N", help="virtual neutral labels of L2R-label")
+    add("--range_sample", type=halfwidth, default=0.1, metavar="R",
+        help="virtual images have scores from 0.5 - R to 0.5 + R")
+    add("--range_label", type=halfwidth, default=0.1, metavar="R", help="the same for virtual labels")
+    add("--lambdas", type=positive, default=1.0, metavar="L",
+        help="weight of L2R-label and L2R-sample relative to L2R-feature")
+    add("--parts", nargs="+", choices=TERMS, metavar="TERM",
+        help="the loss terms of r4c to sum: feature, label, sample (default: all three)")
+    add("--bound", action="store_true",
+        help="deviates from the paper: L2R-label and L2R-sample rank logits by a bound of nDCG, whose gradient never "
+             "vanishes (compared in benchmark/RESULTS.md)")
+    add("--focal_gamma", type=positive, default=2.0, metavar="G", help="larger values down-weight easy entries more")
+    add("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
+        help="weight of positives; -1 weighs positives and negatives alike")
+    add("--asl_gamma_neg", type=positive, default=4.0, metavar="G",
+        help="as --focal_gamma, for negatives of the asymmetric loss; 0, or at least 1")
+    add("--asl_gamma_pos", type=positive, default=1.0, metavar="G", help="the same for positives")
+    add("--asl_clip", type=number(float, 0, 1), default=0.05, metavar="M",
+        help="negatives with a score below M contribute no loss")
 
     run = parser.add_argument_group("run")
     run.add_argument("--work-dir", default="./runs", metavar="DIR", help="each run makes a folder in it")
@@ -259,6 +256,8 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
             try:
                 losses = train_one_epoch(network, train_loader, criterion, optimizer, augment, device, title, args.amp)
             except NonFinite as error:
+                if not args.not_save:
+                    save_checkpoint(Path(args.save_path or folder, "nonfinite.pth"), {"state_dict": model.state_dict()})
                 images = images_of_step(train_loader, error.step)
                 raise resume.explain_divergence(error, epoch, folder, images) from error
             predicted = predict(model, val_loader, normalize, device, "validation", metadata["activation"], args.amp)

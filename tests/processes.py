@@ -87,7 +87,7 @@ def train(argv: list[str], stop: Stop | None, output: Path) -> None:
     multiprocessing.set_start_method(None, force=True)  # Python's default, as for any program; a child has its own
     small_network.register()
     Train.save_figure = lambda figure, path: None
-    graceful_shutdown._SAME_TIME = 3600  # s; a busy machine may take its time between two signals that are one
+    graceful_shutdown._SAME_SIGNAL = 3600  # s; a busy machine may take its time between two signals that are one
     Train.multilabel_metrics = metrics_with_ties
     if stop:
         send(stop)

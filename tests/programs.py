@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import Test
 import Train
@@ -47,3 +48,15 @@ def fails_alone(capsys, module: str, *argv) -> str:
     line, = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2
     return line
+
+
+def same_training(a: Path, b: Path) -> bool:
+    """Whether two runs have the same weights and, but for the images per second, the same log."""
+    weights = [torch.load(folder / "last.pth", weights_only=True)["state_dict"] for folder in (a, b)]
+    return (all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+            and _log_without_speed(a) == _log_without_speed(b))
+
+
+def _log_without_speed(folder: Path) -> list[list[str]]:
+    header, *rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    return [[value for name, value in zip(header, row) if name != "train_images_per_second"] for row in rows]

@@ -53,11 +53,10 @@ batch_size = number(int, 1, 100_000)
 image_size = number(int, 64, 10_000)
 
 
-def add_data_options(parser: argparse._ActionsContainer) -> None:
-    """The options that say which images a program reads, and how they are split."""
+def add_data_options(parser: argparse._ActionsContainer, datasets: Iterable[str]) -> None:
+    """The options that say which images a program reads, and how they are split; `datasets` are their names."""
     parser.add_argument("--dataset", default="AID_Multilabel",
-                        help="AID_Multilabel, UCM_Multilabel; AID, NWPU-RESISC45 with one label per image; Custom for "
-                             "your own images; Synthetic_Multilabel, which draws its images")
+                        help=f"{', '.join(datasets)}; Synthetic_Multilabel draws its images, Custom is for your own")
     parser.add_argument("--data_root", default="./data", metavar="DIR",
                         help="the folder that holds <dataset>/ as its distributor ships it; for Custom, also the "
                              "folder of the images itself")

@@ -4,14 +4,13 @@ import functools
 
 import pytest
 import torch
-from test_image_cache import same_training
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.data import DataLoader, TensorDataset
 
 from loss import R4CLoss
 from model.networks import LinearClassifier
-from programs import evaluate, fails, train, train_ucm
+from programs import evaluate, fails, same_training, train, train_ucm
 from utils.acceleration import CompiledForFullBatches, precision
 from utils.engine import predict, train_one_epoch
 from utils.options import resolve_num_workers
@@ -129,7 +128,7 @@ def test_compile_that_does_not_work_is_said_before_training(ucm, capsys, monkeyp
     monkeypatch.setattr(torch, "compile", broken)
     error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs",
                   "--compile")
-    assert "No working C++ compiler found); leave it out" in error and error.count("\n") == 1
+    assert "No working C++ compiler found): leave it out" in error and error.count("\n") == 1
     assert not (ucm.parent / "runs").exists()
 
 

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from conftest import ROOT
 from dataset import all_views
 from loss import R4CLoss, build_loss
-from utils.engine import NonFinite, Progress, _check_finite, learning_rate, predict, train_one_epoch
-from utils.errors import InputError
-from utils.run.graceful_shutdown import Interrupted, graceful_shutdown, stop_if_requested
+from utils.engine import _check_finite, learning_rate, predict, train_one_epoch
+from utils.errors import InputError, Interrupted, NonFinite
+from utils.run.graceful_shutdown import graceful_shutdown, stop_if_requested
 
 
 class Pixels(nn.Module):
@@ -57,8 +57,8 @@ def test_training_reports_means_over_the_steps(loader):
     steps = [loss(*model(normalize(images)), labels) for images, labels in loader]
     assert len(steps) == 3  # the last, partial batch is used
     assert report["loss"] == pytest.approx(np.mean([total.item() for total, _ in steps]), rel=1e-5)
-    for part in ("feature", "label", "sample"):
-        assert report[part] == pytest.approx(np.mean([parts[part].item() for _, parts in steps]), rel=1e-5)
+    for term in ("feature", "label", "sample"):
+        assert report[term] == pytest.approx(np.mean([terms[term].item() for _, terms in steps]), rel=1e-5)
     assert report["images_per_second"] > 0
 
 
@@ -80,13 +80,13 @@ def test_training_lowers_the_loss_and_prediction_follows(loader):
         np.testing.assert_allclose(scores, torch.sigmoid(model.fc(normalize(images).flatten(1))), rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation, scores_of", [("sigmoid", torch.sigmoid), ("softmax", lambda own: own.softmax(1))])
+@pytest.mark.parametrize("activation, scores_of", [("sigmoid", torch.sigmoid), ("softmax", lambda logits: logits.softmax(1))])
 def test_scores_are_means_over_views(loader, activation, scores_of):
     model, device = Pixels(), torch.device("cpu")
     averaged, _ = predict(model, loader, normalize, device, "test", activation, views=all_views)
     images = normalize(loader.dataset.tensors[0])
     quarters = [np.rot90(images.numpy(), k, (2, 3)) for k in range(4)]
-    eight = [torch.from_numpy(view.copy()) for turned in quarters for view in (turned, turned[:, :, ::-1])]
+    eight = [torch.from_numpy(view.copy()) for rotated in quarters for view in (rotated, rotated[:, :, ::-1])]
     assert len({view.numpy().tobytes() for view in eight}) == 8
     with torch.no_grad():
         expected = torch.stack([scores_of(model.fc(view.flatten(1))) for view in eight]).mean(0)
@@ -101,18 +101,18 @@ def test_scores_that_are_not_numbers_stop(loader):
 
 
 class FiniteLoss(nn.Module):
-    """Of a finite value, but with a gradient that is not."""
+    """A finite value with an infinite gradient."""
 
     def forward(self, features, logits, labels):
         total = (logits - logits.detach()).abs().sum().sqrt()  # 0, with an infinite slope
-        return total, {"own": total.detach()}
+        return total, {"root": total.detach()}
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(loader):
+def test_a_gradient_that_is_not_finite_stops_before_it_changes_the_weights(loader):
     model = Pixels()
     optimizer = torch.optim.Adam(model.parameters())
     before = [parameter.clone() for parameter in model.parameters()]
-    with pytest.raises(NonFinite, match="step 1: loss 0, own 0, gradient norm nan") as error:
+    with pytest.raises(NonFinite, match="step 1: loss 0, root 0, gradient norm nan") as error:
         train_one_epoch(model, loader, FiniteLoss(), optimizer, normalize, torch.device("cpu"), "epoch")
     assert error.value.step == 1
     assert all(torch.equal(now, then) for now, then in zip(model.parameters(), before))
@@ -128,29 +128,6 @@ def test_losses_that_are_read_late_name_the_first_step(row):
         unread[late]["loss"] = torch.tensor(float("nan"))
     with pytest.raises(NonFinite, match=f"step {37 + row}: loss nan, gradient norm 2"):
         _check_finite(unread, 40)
-
-
-def test_an_epoch_goes_on_where_it_was(loader):
-    """Its means and its number of images are those of the whole."""
-    def epoch(batches, progress):
-        model, loss = Pixels(), R4CLoss()
-        torch.manual_seed(4)
-        for parameter in model.parameters():
-            nn.init.normal_(parameter)
-        model.dropout.p = 0.0
-        rest = type("Rest", (), {"dataset": loader.dataset, "__iter__": lambda self: iter(batches)})()
-        return train_one_epoch(model, rest, loss, torch.optim.SGD(model.parameters(), lr=0.0), normalize,
-                               torch.device("cpu"), "epoch", progress=progress)
-
-    batches, progress = list(loader), Progress()
-    whole = epoch(batches, None)
-    epoch(batches[:2], progress)
-    assert (progress.steps, progress.images) == (2, 8) and progress.seconds > 0
-    parts = epoch(batches[2:], progress)
-    assert (progress.steps, progress.images) == (3, 10)
-    assert {name: parts[name] for name in ("loss", "feature", "label", "sample")} == {
-        name: whole[name] for name in ("loss", "feature", "label", "sample")}
-    assert epoch([], progress)["loss"] == whole["loss"]  # stopped in the validation
 
 
 def test_a_signal_stops_after_a_batch(loader):

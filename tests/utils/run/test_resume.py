@@ -1,4 +1,4 @@
-"""A run that is stopped, however, and gone on with is bit by bit the run that was not."""
+"""A run that is stopped in any way and resumed is bit-identical to an uninterrupted one."""
 
 import json
 import multiprocessing
@@ -15,47 +15,45 @@ import torch
 
 import processes
 import Train
-from dataset import ImageDataset, ShuffledImages
+from dataset import ImageDataset
 from processes import Stop
 from programs import fails
 from utils.errors import InputError, exit_cleanly
-from utils.run.resume import TrainingState
-from utils.run.run_folder import run_lock
+from utils.run.run_folder import best_epoch, run_lock
 
 SMALL = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
          "1e-3", "--device", "cpu", "--deterministic"]
 
 
-def same(one, other) -> int:
-    """Assert that two values, and all tensors in them, are equal bit by bit. Returns the tensors' bytes."""
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and torch.equal(one.contiguous().view(-1).view(torch.uint8),
-                                                        other.contiguous().view(-1).view(torch.uint8))
-        return one.nbytes
-    if isinstance(one, dict):
-        assert list(one) == list(other)
-        return sum(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        assert len(one) == len(other)
-        return sum(map(same, one, other))
-    assert one == other or one != one and other != other  # NaN
+def assert_equal(a, b) -> int:
+    """Assert that two values, and all tensors in them, are bit-identical. Returns the tensors' bytes."""
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a.contiguous().view(-1).view(torch.uint8),
+                                                  b.contiguous().view(-1).view(torch.uint8))
+        return a.nbytes
+    if isinstance(a, dict):
+        assert list(a) == list(b)
+        return sum(assert_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        assert len(a) == len(b)
+        return sum(map(assert_equal, a, b))
+    assert a == b or a != a and b != b  # NaN
     return 0
 
 
-def same_run(one: Path, other: Path) -> int:
-    """Assert that two runs' logs and checkpoints are equal, save for their options. Returns the bytes that are."""
-    assert (one / "log.csv").read_bytes() == (other / "log.csv").read_bytes()
-    assert not list(other.glob("*.partial"))
-    equal = (one / "log.csv").stat().st_size
+def assert_equal_runs(a: Path, b: Path) -> int:
+    """Assert that two runs' logs and checkpoints are equal, except for their options. Returns the compared bytes."""
+    assert (a / "log.csv").read_bytes() == (b / "log.csv").read_bytes()
+    assert not list(b.glob("*.partial"))
+    compared = (a / "log.csv").stat().st_size
     for name in ("best.pth", "last.pth"):
-        contents = [torch.load(folder / name, weights_only=True) for folder in (one, other)]
+        contents = [torch.load(folder / name, weights_only=True) for folder in (a, b)]
         for content in contents:
             content.pop("args")
             content.pop("run")
-            content.get("progress", {}).pop("seconds", None)
-        equal += same(*contents)
-    return equal
+        compared += assert_equal(*contents)
+    return compared
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +74,7 @@ def start(tmp_path_factory):
 
 
 def stop_and_resume(start, stops: list[Stop], work_dir: Path, *options) -> tuple[list[int], Path]:
-    """The exit codes of the processes of a run that was stopped and goes on to its end at last, and its folder."""
+    """Stop a run as often as `stops` says, then let it finish. Returns the processes' exit codes and its folder."""
     argv, codes = [*SMALL, *options, "--work-dir", work_dir, "--resume", "auto"], []
     for stop in [*stops, None]:
         code, printed = start(argv, stop)
@@ -105,8 +103,8 @@ def rewritten(file: Path, **changes) -> None:
 # Stopped at any moment
 
 def test_a_run_that_is_stopped_again_and_again(start, ucm, tmp_path):
-    """An epoch has 6 steps of training and one of evaluation, and writes last.pth, log.csv and best.pth; whatever
-    process goes on with the run writes them at its start as well, best.pth after a whole epoch alone."""
+    """An epoch has 6 steps of training and one of evaluation, and writes last.pth, log.csv and best.pth; a process that
+    resumes the run writes them at its start as well."""
     options = ["--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 8]
     _, whole = stop_and_resume(start, [], tmp_path / "whole", *options)
     codes, stopped = stop_and_resume(start, [
@@ -116,13 +114,13 @@ def test_a_run_that_is_stopped_again_and_again(start, ucm, tmp_path):
         Stop("KILL", "rename log.csv", 2), Stop("KILL", "open best.pth", 2), Stop("KILL", "rename best.pth", 2),
         Stop("TERM", "open last.pth", 2), Stop("INT", "rename best.pth", 1)], tmp_path / "stopped", *options)
     assert codes == [-9, -9, -9, 143, -9, 130, -9, -9, -9, -9, -9, 143, 130, 0]
-    assert same_run(whole, stopped) > 20_000
-    assert epochs_before(stopped) == [0, 0, 1, 1, 1, 2, 3, 4, 5, 6, 7]
+    assert assert_equal_runs(whole, stopped) > 20_000
+    assert resumed_after(stopped) == [0, 0, 1, 1, 1, 2, 3, 4, 5, 6, 6]
 
 
-def epochs_before(folder: Path) -> list[int]:
-    """After how many epochs a run was gone on with."""
-    return [again["after_epoch"] for again in json.loads((folder / "args.json").read_text())["resumed"]]
+def resumed_after(folder: Path) -> list[int]:
+    """After how many epochs a run was resumed, each time."""
+    return [resumption["after_epoch"] for resumption in json.loads((folder / "args.json").read_text())["resumed"]]
 
 
 @pytest.mark.long
@@ -141,28 +139,29 @@ def test_many_kills(start, ucm, scenes, tmp_path, record, dataset, workers):
     assert len(kills) >= 20
     record(kills={what: kills.count(what) for what in sorted(set(kills))},
            stopped_by_SIGINT_or_SIGTERM=sum(code > 128 for code in codes),
-           gone_on_after_epochs=epochs_before(stopped), bytes_equal=same_run(whole, stopped))
+           resumed_after_epochs=resumed_after(stopped), bytes_equal=assert_equal_runs(whole, stopped))
 
 
 @pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143)])
 def test_a_signal_to_all_processes(start, options, name, code):
-    """As a terminal sends it, to the workers too; then the command that it says."""
+    """As a terminal sends it, to the workers too; then the command that the message names."""
     whole = [*options, "--max_epoch", 3, "--num_workers", 2]
-    stopped, said = start(whole, Stop(name, "training", 8, to_all=True))
-    assert stopped == code and said.count("stopping after this step") == 1 and "Traceback" not in said, said
-    command = shlex.split(said.rsplit("go on with: python ", 1)[1])
+    stopped, output = start(whole, Stop(name, "training", 8, to_all=True))
+    assert stopped == code and output.count("stopping after this step") == 1 and "Traceback" not in output, output
+    assert "interrupted; 2 of 6 steps of this epoch will be repeated; resume with: python" in output
+    command = shlex.split(output.rsplit("resume with: python ", 1)[1])
     assert command[0] == "Train.py"
-    code, said = start(command[1:])
-    assert code == 0 and " after 1 of 3 epochs and 2 steps" in said, said
+    code, output = start(command[1:])
+    assert code == 0 and " after 1 of 3 epochs" in output, output
     start([*whole, "--num_workers", 0])
     folders = sorted(Path(command[-1]).parent.iterdir())
     assert len(folders) == 2
-    same_run(*folders)
+    assert_equal_runs(*folders)
 
 
 def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
     get, handler = ImageDataset.__getitem__, signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("utils.run.graceful_shutdown._SAME_TIME", -1)  # no two signals are one
+    monkeypatch.setattr("utils.run.graceful_shutdown._SAME_SIGNAL", -1)  # no two signals are one
     monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, item: os.kill(os.getpid(), signal.SIGINT) or get(
         self, item))
     with pytest.raises(SystemExit) as stop:
@@ -186,12 +185,12 @@ def test_a_longer_run(options, capsys, monkeypatch):
     assert not (whole / "log.csv").read_text().startswith(first)  # whose learning rate falls later
     about = json.loads((folder / "args.json").read_text())
     assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
-    assert epochs_before(folder) == [1] and about["resumed"][0]["command"] == "python Train.py --resume 'a b'"
+    assert resumed_after(folder) == [1] and about["resumed"][0]["command"] == "python Train.py --resume 'a b'"
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     assert f"--max_epoch 2, but {folder} has 3 finished epochs" in fails(capsys, train, "--resume", folder,
                                                                          "--max_epoch", 2)
     assert train("--resume", folder) == folder
-    assert "after 3 of 3 epochs; a larger --max_epoch would train on" in capsys.readouterr().out
+    assert "after 3 of 3 epochs; a larger --max_epoch would continue it" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == before
 
 
@@ -211,34 +210,34 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
     folder = train(*options, "--max_epoch", 1)
     moved = ucm.rename(tmp_path / "elsewhere")
     assert "there is no folder" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
-    go_on = ["--resume", folder, "--data_root", moved, "--max_epoch", 2]
+    command = ["--resume", folder, "--data_root", moved, "--max_epoch", 2]
     table = moved / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
     good = table.read_text()
     table.write_text(good.replace("water", "lake"))
-    assert "started with other labels: airplane, bare-soil, grass, water, and" in fails(capsys, train, *go_on)
+    assert "started with other labels: airplane, bare-soil, grass, water; now" in fails(capsys, train, *command)
     trained_on = (folder / "train.txt").read_text().split("\n")[3].split("/")[-1].split(".")[0]
     row = next(line for line in good.split("\n") if line.startswith(trained_on))
     table.write_text(good.replace(row, row[:-1] + str(1 - int(row[-1]))))
-    error = fails(capsys, train, *go_on)
-    assert "other labels of 1 image" in error and trained_on in error or "other images than" in error
+    error = fails(capsys, train, *command)
+    assert "the labels of 1 image (" in error and trained_on in error
     table.write_text(good)
     image = next(moved.rglob(f"{trained_on}.tif"))
     content = image.read_bytes()
     image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    error = fails(capsys, train, *go_on)
-    assert "with other images than 1 image" in error and str(image) in error
+    error = fails(capsys, train, *command)
+    assert "1 image (" in error and "changed since" in error and str(image) in error
     image.write_bytes(content)
-    assert train(*go_on) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
+    assert train(*command) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
 
 
 def test_auto(options, capsys):
     auto = [*options, "--resume", "auto"]
-    first = train(*auto)  # there is none to go on with
+    first = train(*auto)  # there is none to resume
     other = train(*auto, "--lr", "2e-3")
     assert first != other
     log = (first / "log.csv").read_bytes()
     assert train(*auto) == first and (first / "log.csv").read_bytes() == log
-    longer = train(*auto, "--max_epoch", 3)  # with another course of the learning rate
+    longer = train(*auto, "--max_epoch", 3)  # with another learning-rate schedule
     assert longer not in (first, other) and len(list(first.parent.iterdir())) == 3
     assert train("--resume", "auto", "--work-dir", first.parent) == longer  # the newest of all
     assert "no folder images_tr" in fails(capsys, train, "--resume", "auto", "--work-dir", first.parent, "--data_root",
@@ -249,7 +248,7 @@ def test_auto(options, capsys):
     shutil.copytree(first, first.parent / "odd", ignore=shutil.ignore_patterns("*.pth"))
     (first.parent / "odd" / "args.json").write_text('{"args": {"save_path": 5}}')
     assert train(*auto, "--lr", "2e-3") == other
-    assert "is no folder of a run" in fails(capsys, train, "--resume", "")
+    assert "is not a run folder" in fails(capsys, train, "--resume", "")
 
 
 def test_deterministic_is_one_of_a_runs_options(options, capsys):
@@ -265,20 +264,21 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     assert train("--resume", folder, "--max_epoch", 2) == folder
     assert torch.load(tmp_path / "weights" / "last.pth", weights_only=True)["epoch"] == 2
     other = train(*options, "--max_epoch", 1, "--save_path", "../weights", "--loss", "bce")
-    assert f"is of the run {other.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
+    assert f"belongs to the run {other.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
 
 
 @pytest.mark.parametrize("damage, sentence", [
     (lambda folder: (folder / "last.pth").unlink(), "there is no"),
-    (lambda folder: shutil.rmtree(folder), "no folder of"),
+    (lambda folder: shutil.rmtree(folder), "is not a run folder"),
     (lambda folder: (folder / "args.json").write_text("[]"), "args.json cannot be read"),
     (lambda folder: (folder / "last.pth").write_bytes(b"0" * 99), "last.pth is not a readable"),
-    (lambda folder: shutil.copy(folder / "best.pth", folder / "last.pth"), "is no last.pth of this version"),
-    (lambda folder: rewritten(folder / "last.pth", order=[]), "last.pth does not fit"),
+    (lambda folder: shutil.copy(folder / "best.pth", folder / "last.pth"), "is not a last.pth of this version"),
+    (lambda folder: rewritten(folder / "last.pth", optimizer=[]), "last.pth does not fit"),
     (lambda folder: rewritten(folder / "last.pth", state_dict={}), "last.pth does not fit"),
-    (lambda folder: rewritten(folder / "last.pth", progress={"other": 1}), "last.pth does not fit"),
-    (lambda folder: rewritten(folder / "last.pth", python=3), "last.pth does not fit")])
-def test_what_cannot_be_gone_on_with(options, capsys, damage, sentence):
+    (lambda folder: rewritten(folder / "last.pth", log=[{"epoch": 1}]), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", log=3), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", progress={"steps": 3}), "in the middle of an epoch by an older")])
+def test_what_cannot_be_resumed(options, capsys, damage, sentence):
     folder = train(*options, "--max_epoch", 1)
     damage(folder)
     assert sentence in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
@@ -299,12 +299,13 @@ def test_files_lost_between_two_writes_are_made_again(options, capsys):
         (folder / "best.pth").unlink()
         train("--resume", folder)
         assert (folder / "log.csv").read_bytes() == log
-        same(torch.load(folder / "best.pth", weights_only=True)["state_dict"], best["state_dict"])
-    rewritten(folder / "last.pth", best_epoch=1)
+        assert_equal(torch.load(folder / "best.pth", weights_only=True)["state_dict"], best["state_dict"])
+    rows = torch.load(folder / "last.pth", weights_only=True)["log"]
+    rewritten(folder / "last.pth", log=[{**rows[0], "val_OF1": 0.6}, rows[1]])
     (folder / "best.pth").unlink()
     capsys.readouterr()
     train("--resume", folder)
-    assert f"{folder / 'best.pth'}, of epoch 1, is lost" in capsys.readouterr().err
+    assert f"{folder / 'best.pth'}, of epoch 1, is missing" in capsys.readouterr().err
 
 
 class OutOfMemory(ImageDataset):
@@ -320,7 +321,7 @@ class OutOfMemory(ImageDataset):
 def test_out_of_memory(options, capsys, monkeypatch, argv):
     monkeypatch.setattr(Train, "ImageDataset", OutOfMemory)
     error = fails(capsys, train, *options, *argv)
-    assert "out of memory, it seems (" in error and "fewer --num_workers; with the latter, go on with: python" in error
+    assert "probably out of memory (" in error and "fewer --num_workers; with the latter, resume with: python" in error
     assert "with the latter, nothing was saved (--not-save)\n" in fails(capsys, train, *options, *argv, "--not-save")
 
 
@@ -332,15 +333,13 @@ def test_a_drive_without_locks(options, monkeypatch):
     train(*options, "--max_epoch", 1)
 
 
-def test_the_best_network_is_that_of_a_finished_epoch():
-    model = torch.nn.Linear(1, 1)
-    state = TrainingState(model, torch.optim.Adam(model.parameters()), ShuffledImages(range(3), 0), torch.Generator())
-    assert not state.is_best
-    for score, is_best in ((0.5, True), (0.4, False), (0.5, True)):
-        state.finish_epoch({}, score)
-        assert state.is_best == is_best
-    state.progress.steps = 1
-    assert not state.is_best
+@pytest.mark.parametrize("metric", ["val_OF1", "val_accuracy"])
+def test_the_later_epoch_of_a_tie_is_the_best(metric):
+    log = []
+    assert best_epoch(log) == (0, -1)
+    for epoch, (score, best) in enumerate([(0.5, 1), (0.4, 1), (0.5, 3), (0.6, 4), (0.5, 4)], start=1):
+        log.append({"epoch": epoch, "val_OF1": 1 - score, metric: score})
+        assert best_epoch(log) == (best, log[best - 1][metric])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
@@ -366,7 +365,7 @@ def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
     with open(folder / ".lock", "wb") as lock:
         import fcntl
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "trained by another process" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+        assert "another process is training" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
     train("--resume", folder, "--max_epoch", 2)
 
 
@@ -378,25 +377,25 @@ def test_two_processes_do_not_train_one_run(options, capsys, monkeypatch):
 def test_a_full_disk(options, capsys, monkeypatch, name):
     """The kernel's own ENOSPC, in the second epoch: then there is room again."""
     whole = train(*options)
-    finish = Train.TrainingState.finish_epoch
+    save = Train.save_progress
 
-    def finish_and_fill(state, *row):
-        finish(state, *row)
-        if state.epoch == 2:
+    def fill_and_save(*state):
+        if len(state[-1]) == 2:
             os.symlink("/dev/full", next(path for path in whole.parent.iterdir() if path != whole) / f"{name}.partial")
+        save(*state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Train.TrainingState, "finish_epoch", finish_and_fill)
+        patch.setattr(Train, "save_progress", fill_and_save)
         error = fails(capsys, train, *options)
     folder = next(path for path in whole.parent.iterdir() if path != whole)
     assert str(folder / name) in error and "No space left on device" in error
-    assert f"; when that is mended, go on with: python Train.py --resume {shlex.quote(str(folder))}\n" in error
+    assert f"; once fixed, resume with: python Train.py --resume {shlex.quote(str(folder))}\n" in error
     assert not list(folder.glob("*.partial"))
     done = torch.load(folder / "last.pth", weights_only=True)["epoch"]
     assert done == (1 if name == "last.pth" else 2) and torch.load(folder / "best.pth", weights_only=True)["epoch"] == 1
     assert len((folder / "log.csv").read_text().splitlines()) == (3 if name == "best.pth" else 2)
     train("--resume", folder)
-    same_run(whole, folder)
+    assert_equal_runs(whole, folder)
 
 
 # The same log every time
@@ -415,10 +414,10 @@ def test_deterministic_algorithms(options):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-# Losses that are no numbers
+# Losses that are not finite
 
 def test_the_step_that_is_not_finite_is_named(options, monkeypatch, capsys):
-    loaded, get, build = [], ImageDataset.__getitem__, Train.build_loss_from
+    loaded, get, build = [], ImageDataset.__getitem__, Train.build_criterion
 
     def loss_that_fails(args):
         loss = build(args)
@@ -430,7 +429,7 @@ def test_the_step_that_is_not_finite_is_named(options, monkeypatch, capsys):
         loaded.extend([self.images[item[0]]] if isinstance(item, tuple) else [])
         return get(self, item)
 
-    monkeypatch.setattr(Train, "build_loss_from", loss_that_fails)
+    monkeypatch.setattr(Train, "build_criterion", loss_that_fails)
     monkeypatch.setattr(ImageDataset, "__getitem__", get_and_note)
     error = fails(capsys, train, *options)
     assert "error: epoch 2, step 3: loss inf, feature " in error and ", gradient norm " in error, error
