@@ -3,7 +3,7 @@
     python Train.py --dataset AID_Multilabel --label_num 17 --model Resnet-50
 """
 
-from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, summarize_names
+from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
@@ -159,8 +159,7 @@ def find_data(args: argparse.Namespace) -> Data:
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or their images could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
-    data.check_label_num(args.label_num)
-    data.check_train_ratio(args.train_ratio)
+    data.check_options(args.label_num, args.train_ratio)
     data.check_trainable()
     if args.loss == "ce" and not data.single_label:
         raise InputError(f"--loss ce needs exactly one class per image, and {args.dataset} has labels: use bce, or see "
@@ -227,9 +226,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     seed_everything(args.seed)
 
     criterion, data = build_criterion(args), find_data(args)
-    counts = ", ".join(f"{len(split.images)} {name}" for name, split in data.splits.items())
-    labels = summarize_names(data.label_names, "class" if data.single_label else "label")
-    print(f"{args.dataset}: {labels}, {counts} images; device {device}, {precision(device, args.amp)}")
+    print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}")
     metadata = describe_classifier(args, data)
     if checkpoint:
         images = [*data.splits["train"].images, *data.splits["val"].images]

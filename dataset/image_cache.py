@@ -1,7 +1,7 @@
-"""Decoded images in one file, mapped into the memory of every process that reads them: decoded once, not every epoch.
+"""Decoded images in one file that every process maps into its memory: decoded once, not in every epoch.
 
-The file is one line of JSON (of each image its path, bytes, times of change, height and width) and then the pixels,
-uint8 (height, width, 3), image after image. All workers of all runs share the same pages of memory.
+The file is one line of JSON (each image's path, size in bytes, modification times, height and width) followed by the
+pixels, uint8 (height, width, 3), image after image. All workers of all runs share the same pages of memory.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ from utils.run.atomic import atomic_write, lock
 
 from .transforms import FORMATS, load_image, resize
 
-# To be raised with every change of the file's form, or of what `load_image` makes of a file.
+# Increase it whenever the file's format changes, or the pixels that `load_image` decodes.
 _FORMAT = 2
 
 
 class ImageCache:
-    """A finished cache file: of each path the pixels, read-only, or a PIL image with them, as `load_image` gives.
+    """A finished cache file: gives the read-only pixels of a path, or a PIL image of them, as `load_image` does.
 
     Raises:
         ValueError, LookupError or TypeError: for a damaged file.
@@ -51,7 +51,7 @@ class ImageCache:
             self._places[path] = start, (height, width, 3)
             start += 3 * height * width
         if len(self._pixels) != start:
-            raise ValueError("it is not complete")
+            raise ValueError("the file is incomplete")
 
     def pixels(self, path: Path) -> np.ndarray:
         start, shape = self._places[os.path.abspath(path)]
@@ -61,46 +61,46 @@ class ImageCache:
         return Image.fromarray(self.pixels(path))
 
     def __reduce__(self):
-        """Another process opens the file by itself: a pickled memory map would be a copy of all pixels."""
+        """Another process opens the file itself: a pickled memory map would be a copy of all pixels."""
         return ImageCache, (self.file,)
 
 
 def cached_images(images: list[Path], image_size: int | None,
                   folder: Path) -> Callable[[Path], Image.Image | np.ndarray]:
-    """What reads these images from a cache in `folder`, which is written first where it is missing or out of date.
+    """Return a reader for these images from a cache in `folder`, which is written first if it is missing or outdated.
 
-    It gives PIL images, or if they are resized, their pixels at once: transforms let arrays pass as they are. Where
-    there is no room for the cache on the disk or in memory, that is said, and `load_image` is returned.
+    The reader returns PIL images, or for resized images their pixels: transforms leave arrays unchanged. If there is no
+    room for the cache on the disk or in memory, warn and return `load_image`.
 
     Args:
-        image_size: images are resized to image_size x image_size, once and for all; None keeps their own size, for
-            random crops.
+        image_size: images are resized to image_size x image_size once; None caches the original size, for random
+            crops.
     Raises:
         InputError: for an image that is missing or cannot be decoded.
     """
     images = sorted({Path(os.path.abspath(image)) for image in images})
     stamps = [_stamp(image) for image in images]
-    # Other versions may decode or resize otherwise.
+    # Other versions may decode or resize differently.
     key = [str(_FORMAT), PIL.__version__, torchvision.__version__, *map(str, images)]
     name = hashlib.sha256(os.fsencode("\n".join(key))).hexdigest()[:12]
     file = folder / f"{f'{image_size}px' if image_size else 'original'}_{name}.cache"
     try:
-        with _only_one(folder):
+        with _exclusive(folder):
             cache = _open(file, stamps)
             if cache is None:
                 _write(file, image_size, images, stamps)
                 cache = ImageCache(file)
     except OSError as error:
         warn(f"the image cache {file} is not used, and images are decoded in every epoch: {error.strerror or error}; "
-             "--cache DIR chooses another folder")
+             "choose another folder with --cache DIR")
         return load_image
     print(f"image cache: {len(images)} images, {_in_bytes(file.stat().st_size)}, {file}")
     return cache.pixels if image_size else cache.load
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Let one process at a time look for a cache in the folder, and write it: the next one finds it."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Let one process at a time look for a cache in the folder and write it: the next one finds it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
@@ -110,17 +110,17 @@ def _only_one(folder: Path) -> Iterator[None]:
         try:
             file = files.enter_context(open(folder / "lock", "wb"))
             if not lock(file):
-                print(f"waiting for another run that writes an image cache beside {file.name}")
+                print(f"waiting for another run that is writing an image cache next to {file.name}")
                 while not lock(file):
                     time.sleep(0.5)
-        except OSError:  # a folder to read only, which may hold the cache
+        except OSError:  # a read-only folder, which may hold the cache
             pass
         yield
 
 
 def _stamp(image: Path) -> tuple[str, int, int, int]:
-    """The path, and what changes with the file's content: its bytes, the time of the last change that it shows, which
-    copies may keep, and that of the last change of anything about it (ns)."""
+    """The path, and what changes with the file's content: its size, its modification time, which copies may preserve,
+    and the time of its last status change (ns)."""
     try:
         stat = image.stat()
     except OSError as error:
@@ -129,18 +129,18 @@ def _stamp(image: Path) -> tuple[str, int, int, int]:
 
 
 def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
-    """The cache, if it is there, whole, and of these very images."""
+    """The cache, if it exists, is complete, and holds exactly these versions of the images."""
     if not file.exists():
         return None
     try:
         cache = ImageCache(file)
     except (OSError, ValueError, LookupError, TypeError):
-        warn(f"the image cache {file} is damaged and is written anew")
+        warn(f"the image cache {file} is damaged and will be rewritten")
         return None
     changed = set(stamps) - cache.stamps
     if changed:
-        print(f"{len(changed)} of {len(stamps)} images changed since the image cache {file} was written, which is done "
-              "anew")
+        print(f"{len(changed)} of {len(stamps)} images changed since the image cache {file} was written; it will be "
+              "rewritten")
         return None
     return cache
 
@@ -149,7 +149,7 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
     """Write the cache.
 
     Raises:
-        OSError: where there is no room, or the folder cannot be written.
+        OSError: if there is no room, or the folder cannot be written to.
         InputError: for an image that cannot be decoded.
     """
     shapes = [(image_size, image_size) if image_size else _shape(image) for image in images]
@@ -166,12 +166,12 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
 
 
 def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
-    """The pixels of all images in their order, decoded by all cores: Pillow works without the interpreter's lock."""
+    """The pixels of all images in their order, decoded on all cores: Pillow releases the interpreter's lock."""
     def pixels(path: Path) -> np.ndarray:
         image = load_image(path)
         return np.ascontiguousarray(resize(image_size)(image) if image_size else image)
 
-    waiting = deque()  # a few, for decoded images are large
+    waiting = deque()  # a few, because decoded images are large
     with ThreadPoolExecutor(cores()) as pool:
         for path in tqdm(images, desc="image cache", unit="image", leave=False):
             waiting.append(pool.submit(pixels, path))
@@ -181,30 +181,30 @@ def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    """Height and width by the file's first bytes."""
+    """Height and width, from the file's header."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.format == "TIFF":  # which older versions of Pillow turn upright as they load it
+            if image.format == "TIFF":  # older versions of Pillow apply its orientation when they load it
                 image.load()
             return image.height, image.width
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, load_image says so
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, load_image reports it
         image = load_image(path)
         return image.height, image.width
 
 
 def _check_room(size: int, folder: Path) -> None:
-    """Raise OSError where `size` bytes do not fit on the disk, or would not stay in memory."""
+    """Raise OSError if `size` bytes do not fit on the disk, or would not stay in memory."""
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise OSError(f"it takes {_in_bytes(size)}, and {_in_bytes(free)} are free there")
+        raise OSError(f"it needs {_in_bytes(size)}, and {_in_bytes(free)} are free there")
     memory = _available_memory()
     if size > memory:
-        raise OSError(f"it takes {_in_bytes(size)}, and {_in_bytes(memory)} of memory are available, so that every "
+        raise OSError(f"it needs {_in_bytes(size)}, and {_in_bytes(memory)} of memory are available, so every "
                       "epoch would read it from the disk again")
 
 
 def _available_memory() -> float:
-    """Bytes that the system could give without swapping; where it does not say, there is no limit."""
+    """Bytes that the system can provide without swapping; infinity if it does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

@@ -12,27 +12,27 @@ from utils.run.atomic import write_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
-# What no name may hold: line breaks and other control characters, which lists, tables and terminals take for more than
-# a letter, and bytes that are no UTF-8.
+# Not allowed in names: line breaks and other control characters, which lists, tables and terminals would interpret, and
+# bytes that are not UTF-8.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-# The path ends with the last image suffix that a blank or the end of the line follows.
+# The path ends with the last image suffix before a blank or the end of the line.
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
-    """All images below a folder, sorted by path; hidden files and folders are passed over.
+    """All images below a folder, sorted by path; hidden files and folders are skipped.
 
-    Other files, save the label table, are passed over with a warning: they may be images in a format not read here.
+    Other files, except the label table, are skipped with a warning: they may be images in an unsupported format.
     """
     files = sorted(_visible_files(folder))
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     for image in images:
         check_name(str(image))
-    others = [str(path.relative_to(folder)) for path in files
+    skipped = [str(path.relative_to(folder)) for path in files
               if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
-    if others:
-        warn(f"passed over {summarize_names(others, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
+    if skipped:
+        warn(f"skipped {summarize_names(skipped, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
     return images
 
 
@@ -45,26 +45,26 @@ def _visible_files(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         here = os.path.realpath(place) + os.sep
         folders[:] = [name for name in folders if is_visible(name)
-                      and not here.startswith(os.path.realpath(os.path.join(place, name)) + os.sep)]  # no circles
+                      and not here.startswith(os.path.realpath(os.path.join(place, name)) + os.sep)]  # no loops
         yield from (Path(place, name) for name in files if is_visible(name) and os.path.isfile(Path(place, name)))
 
 
 def check_name(name: str, what: str = "the file name") -> None:
-    """Raise InputError for a name with control characters, or with bytes that are no UTF-8."""
+    """Raise InputError for a name with control characters, or with bytes that are not UTF-8."""
     if _CONTROL.search(name):
         raise InputError(f"{what} {name!a} has a line break or another control character, or is not UTF-8; rename it")
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor what macOS adds to archives."""
+    """Whether a file or folder is neither hidden nor added to an archive by macOS."""
     return not name.startswith((".", "__MACOSX"))
 
 
 def images_at(paths: Sequence[str | Path]) -> list[Path]:
-    """The images among `paths`, and all below the folders among them; each once.
+    """The images among `paths` and all images below the folders among them, each once.
 
     Raises:
-        InputError: for a path that is not there, and where there is no image at all.
+        InputError: if a path does not exist, or there is no image at all.
     """
     images: dict[Path, None] = {}
     for path in paths:
@@ -79,15 +79,15 @@ def images_at(paths: Sequence[str | Path]) -> list[Path]:
 
 def read_image_list(path: str | Path, roots: Sequence[Path],
                     absent: list[str] | None = None) -> tuple[list[Path], dict[Path, str]]:
-    """The images that a list file names, in its order, and their classes: what the line says, else their folder.
+    """The images in a list file, in its order, and their classes: the class in the line, else the name of the folder.
 
-    A relative path is looked up below each of `roots`, then beside the list file, then from the working
-    directory; none of which it may leave by "..", as an absolute path may.
+    A relative path is searched for below each of `roots`, then next to the list file, then in the working directory. It
+    may not leave these by ".."; an absolute path may lead anywhere.
 
     Args:
-        absent: takes the names of images that are not there, which otherwise are an error.
+        absent: collects the names of images that do not exist, which otherwise are an error.
     Raises:
-        InputError: for a missing or empty list, a line without an image path, an image that is not there, and two
+        InputError: for a missing or empty list, a line without an image path, an image that does not exist, and two
             lines that give an image different classes.
     """
     path = Path(path)
@@ -108,16 +108,16 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         for name in filter(None, match.groups()):
             check_name(name, f"{path}, line {number}: the name")
         if ".." in Path(match[1]).parts and not Path(match[1]).is_absolute():
-            raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is looked up; write "
+            raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is searched for; use "
                              "an absolute path")
-        places = [root / match[1] for root in (*roots, path.parent, Path())]
-        image = next((place for place in places if place.is_file()), None)
+        candidates = [root / match[1] for root in (*roots, path.parent, Path())]
+        image = next((candidate for candidate in candidates if candidate.is_file()), None)
         if image is None and absent is not None:
             absent.append(match[1])
             continue
         if image is None:
             raise InputError(f"{path}, line {number}: there is no image {match[1]} below "
-                             f"{' or '.join(dict.fromkeys(str(place) for place in (*roots, path.parent)))}")
+                             f"{' or '.join(dict.fromkeys(map(str, (*roots, path.parent))))}")
         if image in classes:
             repeated.append(match[1])
         name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
@@ -126,17 +126,17 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
                              f"'{classes[image]}' in a line above")
     if not classes:
         raise InputError(f"list file {path} is empty" if not absent
-                         else f"none of the images of list file {path} is there: {summarize_names(absent, 'image')}")
+                         else f"none of the images in list file {path} exists: {summarize_names(absent, 'image')}")
     if repeated:
-        warn(f"{path} names {summarize_names(repeated, 'image')} again; each is taken once")
+        warn(f"{path} repeats {summarize_names(repeated, 'image')}; each is used once")
     return list(classes), classes
 
 
 def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Sequence[str] | None = None) -> None:
-    """Write a list that `read_image_list` reads: "path class", paths below `root` relative to it.
+    """Write a list for `read_image_list`: "path class", with paths below `root` relative to it.
 
     Args:
-        classes: of each image; by default the name of its folder.
+        classes: the class of each image; by default the name of its folder.
     """
     classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
     lines = [f"{relative_name(root, image)} {name}\n" for image, name in zip(images, classes)]
@@ -144,7 +144,7 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
 
 
 def fingerprint(image: Path) -> str:
-    """What tells an image file wherever it lies and whatever its name: its size, and a checksum of its end."""
+    """Identify an image file regardless of its name and place: its size, and a checksum of its last 16 KB."""
     with open(image, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 16384))
@@ -152,6 +152,6 @@ def fingerprint(image: Path) -> str:
 
 
 def relative_name(root: Path, image: Path) -> str:
-    """The path of an image below `root`, which tells it wherever the root lies; elsewhere, its absolute path."""
+    """The path of an image relative to `root`, or its absolute path if it lies elsewhere."""
     root, image = Path(os.path.abspath(root)), Path(os.path.abspath(image))  # a linked folder stays below the root
     return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()

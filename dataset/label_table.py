@@ -21,7 +21,7 @@ from .image_list import IMAGE_SUFFIXES, check_name
 
 @dataclass(frozen=True)
 class LabelTable:
-    """path: the file. names: C label names. rows: image key -> (C,) uint8 of 0 and 1. single_label: a 1 in each row."""
+    """path: the file. names: C label names. rows: image key -> (C,) uint8 of 0 and 1. single_label: one 1 per row."""
 
     path: Path
     names: list[str]
@@ -29,10 +29,10 @@ class LabelTable:
     single_label: bool = False
 
     def key(self, image: Path) -> str | None:
-        """The row key of an image: its file name without or with extension, or the last few parts of its path with
-        slashes; None where no row has any of these."""
-        parts = _plain(image.absolute().as_posix()).split("/")
-        tails = ("/".join(parts[start:]) for start in range(len(parts)))  # the longest first: it says most
+        """The row key of an image: its file name with or without extension, or the last few parts of its path with
+        slashes; None if no row has any of these."""
+        parts = _normalized(image.absolute().as_posix()).split("/")
+        tails = ("/".join(parts[start:]) for start in range(len(parts)))  # the longest first: the most specific
         suffix = image.suffix.lower()
         return next((key for tail in tails for key in (tail.removesuffix(suffix), tail) if key in self.rows), None)
 
@@ -40,18 +40,18 @@ class LabelTable:
         """The labels of N images: (N, C) uint8.
 
         Raises:
-            InputError: for images without a row, and for two images that share one.
+            InputError: for images without a row, and for two images that share a row.
         """
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
         if missing:
             raise InputError(f"{self.path} has no row for {summarize_names(missing, 'image')}; a row starts with the file's name, "
-                             f"with or without extension, and there is one for '{next(iter(self.rows))}'")
+                             f"with or without extension; the first one is for '{next(iter(self.rows))}'")
         owners: dict[str, Path] = {}
         for image, key in zip(images, keys):
             if owners.setdefault(key, image) != image:
-                raise InputError(f"{owners[key]} and {image} have the same name, so the row '{key}' of {self.path} "
-                                 "could belong to either; rename one of them")
+                raise InputError(f"{owners[key]} and {image} share the row '{key}' of {self.path}, which could "
+                                 "belong to either; rename one of them")
         return np.stack([self.rows[key] for key in keys])
 
     def absent(self, images: list[Path]) -> list[str]:
@@ -59,22 +59,22 @@ class LabelTable:
         return sorted(self.rows.keys() - {self.key(image) for image in images})
 
     def check_all_present(self, images: list[Path], folder: Path) -> None:
-        """Raise InputError where a row has no image among `images`, which were looked for below `folder`."""
+        """Raise InputError if a row has no image among `images`, which were searched for below `folder`."""
         absent = self.absent(images)
         if absent:
             raise InputError(f"no image below {folder} for {summarize_names(absent, 'row')} of {self.path}; correct the names, "
-                             "unpack the images again, or use a part of them by list files")
+                             "unpack the images again, or select the available images with list files")
 
 
 def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelTable:
     """Read a label table; a tab in its header makes it tab-separated, else it is comma-separated.
 
     Args:
-        known: the only names that a column of label names or classes may hold, and their order (a trained
-            classifier's); by default those it holds, sorted.
+        known: the only names that a column of label names or classes may contain, in their order (those of a trained
+            classifier); by default the names it contains, sorted.
     Raises:
         InputError: for a missing or empty file, a ragged row, a cell that is not 0 or 1, a repeated row or
-            label name, a name that is not known; the message names file and line.
+            label name, or an unknown name; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,7 +88,7 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
         raise InputError(f"{path} cannot be read as a UTF-8 text table: {error}") from error
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
-        raise InputError(f"{path} is empty: a header with label names and at least one row are wanted")
+        raise InputError(f"{path} is empty: expected a header with label names and at least one row")
     for number, row in cells:
         for cell in row:
             check_name(cell, f"{path}, line {number}: the cell")
@@ -99,9 +99,9 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
     repeated = {name for name in names if header.count(name.casefold()) > 1 or name in ("", "0", "1")}
     if not names or repeated:
-        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "there are none"
-        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL and then distinct label "
-                         f"names, with tabs or commas between them ({found}); or image,labels; or image,label")
+        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "it has none"
+        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
+                         f"names, separated by tabs or commas ({found}); or image,labels; or image,label")
 
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:
@@ -123,19 +123,19 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
         where = f"{path}, line {number} ('{key}')"
         if len(values) > 1:
             raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
-                             "into one cell, with semicolons between them")
+                             "into one cell, separated by semicolons")
         cell = unicodedata.normalize("NFC", "".join(values))
         labels = {name for name in ([cell] if single_label else re.split(r"\s*[;,|]\s*", cell)) if name}
         if single_label and not labels:
-            raise InputError(f"{where}: no class; with the header image,label each image has one")
+            raise InputError(f"{where}: no class; with the header image,label each image has exactly one")
         for name in sorted(labels):
             if known and name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
                                  + f"; known are {', '.join(known)}")
-            twin = spellings.setdefault(name.casefold(), name)
-            if twin != name:
-                raise InputError(f"{where}: label '{name}' differs from '{twin}' above only by case; use one of them")
+            first = spellings.setdefault(name.casefold(), name)
+            if first != name:
+                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case; use one spelling")
         _add_row(present, key, labels, where)
     names = known or sorted(spellings.values())
     if not names:
@@ -144,17 +144,17 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
                    for key, labels in present.items()}
 
 
-def _plain(key: str) -> str:
-    """One spelling of a file's name or path: slashes, none at the start, small letters in the extension, NFC."""
+def _normalized(key: str) -> str:
+    """A file's name or path with slashes, none at the start, a lower-case extension, and in Unicode's NFC."""
     stem, dot, suffix = unicodedata.normalize("NFC", key.replace("\\", "/")).rpartition(".")
     is_image = (dot + suffix).lower() in IMAGE_SUFFIXES
     return (stem + dot + (suffix.lower() if is_image else suffix)).removeprefix("./").lstrip("/")
 
 
 def _add_row(rows: dict, key: str, row, where: str) -> None:
-    key = _plain(key)
+    key = _normalized(key)
     if not key:
         raise InputError(f"{where}: the first cell names no image")
     if key in rows:
-        raise InputError(f"{where}: this image has a row above already; keep one of them")
+        raise InputError(f"{where}: this image already has a row above; keep one of them")
     rows[key] = row

@@ -12,8 +12,8 @@ from utils.errors import InputError
 class Layout:
     """One data set below data_root/<name>/; folders and tables are alternatives, the distributor's first.
 
-    With `is_test`, it ships a label table and a split. Without, it has class folders, or a table if one is there, and
-    is split by seed: `train_ratio` of each class or label for training.
+    With `is_test`, the data set ships a label table and a split. Without, it has class folders, or a table if there is
+    one, and is split by seed: `train_ratio` of each class or label for training.
     """
 
     download: str
@@ -23,14 +23,14 @@ class Layout:
     train_ratio: float | None = None
 
     def table(self, root: Path) -> Path | None:
-        """The label table below `root`, if it is there."""
+        """The label table below `root`, if there is one."""
         return next((root / table for table in self.tables if (root / table).is_file()), None)
 
     def locate(self, root: Path) -> tuple[list[Path], Path]:
         """The image folders and the label table below `root`.
 
         Raises:
-            InputError: saying what was looked for, where, and where to download it.
+            InputError: naming what is missing, where it was searched for, and where to download it.
         """
         folders = next((alternative for alternative in self.folders
                         if all((root / folder).is_dir() for folder in alternative)), None)
@@ -38,15 +38,15 @@ class Layout:
         if folders is None or table is None:
             what = "folder " + " and ".join(self.folders[0]) if folders is None else f"table {self.tables[0]}"
             raise InputError(f"there is no {what} in {root}; download: {self.download}; "
-                             "another place is given by --data_root, own lists by --train_dir ... --label_path")
+                             "--data_root names another place, --train_dir ... --label_path your own lists")
         return [root / folder for folder in folders], table
 
 
 def _ucm_is_test(image: Path) -> bool:
     number = re.search(r"\d\d$", image.stem)
     if not number:
-        raise InputError(f"image {image} does not end with its two-digit number, which decides train (00-79) or "
-                         "test (80-99); take it away, or give list files")
+        raise InputError(f"image {image} does not end with a two-digit number, which decides between train (00-79) and "
+                         "test (80-99); remove it, or give list files")
     return int(number[0]) >= 80
 
 
@@ -84,7 +84,7 @@ _CUSTOM = Layout(download="", tables=("labels.csv", "labels.tsv", "labels.txt"),
 LAYOUTS = {"AID_Multilabel": _AID, "UCM_Multilabel": _UCM, "AID": _AID_SCENES, "NWPU-RESISC45": _NWPU,
            "Synthetic_Multilabel": _UCM, "Custom": _CUSTOM}
 
-# Spellings of the original README, and usual ones.
+# Spellings in the original README, and other common ones.
 _ALIASES = {"AID_Multilable": "AID_Multilabel", "UCM_Multilable": "UCM_Multilabel", "NWPU": "NWPU-RESISC45",
             "NWPU_RESISC45": "NWPU-RESISC45", "RESISC45": "NWPU-RESISC45"}
 
@@ -102,10 +102,10 @@ def dataset_name(name: str) -> str:
 
 
 def data_folder(name: str, data_root: str | Path) -> Path:
-    """data_root/<name>; else, for one's own images, data_root itself; else the one data_root/<name>(0.2-0.8) or so.
+    """data_root/<name>; else data_root itself for Custom; else the only folder like data_root/<name>(0.2-0.8).
 
     Raises:
-        InputError: where there are several of the last kind.
+        InputError: if there are several folders of the last kind.
     """
     root = Path(data_root) / name
     if root.is_dir():
@@ -113,5 +113,5 @@ def data_folder(name: str, data_root: str | Path) -> Path:
     named_by_ratio = sorted(Path(data_root).glob(f"{name}(*-*)"))
     if len(named_by_ratio) > 1:
         raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the one to "
-                         f"use to {name}")
+                         f"be used to {name}")
     return Path(data_root) if name == "Custom" else named_by_ratio[0] if named_by_ratio else root

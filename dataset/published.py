@@ -1,7 +1,7 @@
-"""How many images the distributors' data sets have, of each label and in each part of the usual split.
+"""The number of images in the distributors' data sets, per label and per split.
 
-Counted from the distributors' files; the test sizes of UCM, AID and NWPU-RESISC45 are those of the usual splits, 80-99
-of each class, and 80 and 90 % of each class.
+Counted in the distributors' files. The test sets of UCM, AID and NWPU-RESISC45 are those of the most common splits:
+images 80-99 of each class, and 80 % and 90 % of each class.
 """
 
 _LABELS = """airplane bare-soil buildings cars chaparral court dock field grass mobile-home pavement sand sea ship
@@ -21,10 +21,10 @@ _NWPU = """airplane airport baseball_diamond basketball_court beach bridge chapa
     railway_station rectangular_farmland river roundabout runway sea_ice ship snowberg sparse_residential stadium
     storage_tank tennis_court terrace thermal_power_station wetland""".split()
 
-# Label -> images that have it.
+# Label -> number of images with it.
 LABEL_COUNTS = {"UCM_Multilabel": dict(zip(_LABELS, _UCM)), "AID_Multilabel": dict(zip(_LABELS, _AID_MULTILABEL)),
                 "AID": _AID, "NWPU-RESISC45": dict.fromkeys(_NWPU, 700)}
 
-# Images to train (and validate) on, and to test on.
+# Training (with validation) and test images.
 SPLIT_SIZES = {"UCM_Multilabel": (1680, 420), "AID_Multilabel": (2400, 600), "AID": (2000, 8000),
                "NWPU-RESISC45": (3150, 28350)}

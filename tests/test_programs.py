@@ -199,7 +199,7 @@ def test_programs_stop_with_one_sentence(tmp_path, capsys):
 @pytest.mark.parametrize("argv, sentence", [
     (["--dataset", "DOTA"], "unknown data set 'DOTA': choose from AID_Multilabel"),
     (["--model", "AlexNet"], "unknown model 'AlexNet': choose from Resnet-50"),
-    (["--label_num", "5"], "--label_num 5, but the data has 4 labels"),
+    (["--label_num", "5"], "--label_num 5, but the data have 4 labels"),
     (["--train_dir", "nowhere.txt"], "list file nowhere.txt does not exist"),
     (["--test_dir", "nowhere.txt"], "need --train_dir too"),
     (["--label_path", "nowhere.csv"], "label table nowhere.csv does not exist"),
@@ -244,7 +244,7 @@ def test_bad_tables_and_images_stop_training(ucm, capsys):
     root = ucm / "UCM_Multilabel"
     table = root / "multilabels" / "LandUse_Multilabeled.txt"
     good = table.read_text()
-    for bad, sentence in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "row above already"),
+    for bad, sentence in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "already has a row above"),
                           (good + "river55\t1\t0\t0\t0\n", "no image below"),
                           (good + "river55\t1\t0\n", "2 label cells"),
                           (good + "river55\t1\t0\t0\t7\n", "0 or 1, not '7'")]:

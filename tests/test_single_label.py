@@ -141,7 +141,7 @@ def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
     assert evaluate("--weights_path", trained / "best.pth", "--data_root", tmp_path / "others")["images"] == 8
     error = fails(capsys, evaluate, *weights, "--data_root", tmp_path / "others", "--save_path",
                   tmp_path / "others" / "AID" / "results")
-    assert "results lies among the images" in error
+    assert "results lies inside the data set" in error
     # A bare state dict knows nothing of the split.
     torch.save(torch.load(folder / "best.pth")["state_dict"], tmp_path / "bare.pth")
     error = fails(capsys, evaluate, "--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4,
@@ -158,7 +158,7 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
     folder = train("--dataset", "Custom", "--data_root", root, "--label_path", table, "--work-dir", tmp_path,
                    "--max_epoch", "1")
     error = fails(capsys, train, "--dataset", "Custom", "--data_root", root, "--work-dir", root / "a" / "runs")
-    assert "runs lies among the images" in error
+    assert "runs lies inside the data set" in error
     assert "train_feature" in (folder / "log.csv").read_text()
     assert evaluate("--weights_path", folder / "best.pth")["per_label"].keys() == {"sand", "sea", "wood"}
     evaluate("--weights_path", folder / "best.pth", "--images", root / "a")

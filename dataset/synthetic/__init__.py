@@ -37,10 +37,10 @@ def write_synthetic(root: str | Path, images_per_scene: int = 80, seed: int = 30
             for number in np.arange(images_per_scene) * 100 // images_per_scene]
     rows = [("IMAGE\\LABEL", *LABELS)]
     for index, kind, number in tqdm(jobs, desc=root.name, unit="image"):
-        picture, labels = draw_scene(kind, np.random.default_rng([seed, index, number]))
+        image, labels = draw_scene(kind, np.random.default_rng([seed, index, number]))
         file = images / kind / f"{kind}{number:02d}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(file, quality=92)
+        image.save(file, quality=92)
         rows.append((file.stem, *map(str, labels)))
     table.write_bytes("".join("\t".join(row) + "\r\n" for row in rows).encode())
     partial.rename(root)

@@ -25,9 +25,9 @@ def contact_sheet(file: Path, seed: int = 3050) -> None:
     pen = ImageDraw.Draw(sheet)
     for cell in range(ROWS * COLUMNS):
         again, index = divmod(cell, len(kinds))
-        picture, labels = draw_scene(kinds[index], np.random.default_rng([seed, index, again]), TILE)
+        image, labels = draw_scene(kinds[index], np.random.default_rng([seed, index, again]), TILE)
         x, y = GAP + cell % COLUMNS * (TILE + GAP), GAP + cell // COLUMNS * (TILE + CAPTION)
-        sheet.paste(picture, (x, y))
+        sheet.paste(image, (x, y))
         text = ""
         for name in (name + ", " for name, seen in zip(LABELS, labels) if seen):
             wraps = pen.textlength((text + name).rpartition("\n")[2], font) > TILE + 4

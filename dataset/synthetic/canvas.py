@@ -1,8 +1,8 @@
-"""The canvas: everything is painted twice, on the picture and on a label map.
+"""The canvas: everything is painted twice, on the image and on a label map.
 
-So a label says what can still be seen once all is drawn. Lengths are pixels of a 256 x 256 picture (about 0.3 m
-each), angles radians, colours 8-bit RGB. Both layers are drawn at twice their size; averaging the picture down
-smooths its edges. A layout is drawn about (0, 0), and each canvas turns, zooms and shifts it its own way.
+So a label says what can still be seen once all is drawn. Lengths are pixels of a 256 x 256 image (about 0.3 m
+each), angles radians, colours 8-bit RGB. Both layers are drawn at twice their size; averaging the image down
+smooths its edges. A layout is drawn about (0, 0), and each canvas rotates, zooms and shifts it its own way.
 """
 
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ def circle(r: float, n: int = 24) -> np.ndarray:
     return r * np.stack([np.cos(t), np.sin(t)], 1)
 
 
-def turned(points: ArrayLike, angle: float) -> np.ndarray:
-    """Points (n, 2) turned about the origin: (n, 2)."""
+def rotated(points: ArrayLike, angle: float) -> np.ndarray:
+    """Points (n, 2) rotated about the origin: (n, 2)."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.asarray(points, float) @ np.array([(cos, sin), (-sin, cos)])
 
@@ -67,24 +67,24 @@ def scaled(colour: ArrayLike, gain: float) -> Colour:
 
 
 class Canvas:
-    """A picture, its label map, the sun, and the layout's place in it: turned, zoomed, off centre."""
+    """A image, its label map, the sun, and the layout's place in it: rotated, zoomed, off centre."""
 
     def __init__(self, rng: np.random.Generator, size: int):
         self.rng, self.size, self.k = rng, size, 2 * size / 256
-        self.picture, self.labels = (Image.new(mode, (2 * size, 2 * size)) for mode in ("RGB", "L"))
-        self.pen, self.label_pen = ImageDraw.Draw(self.picture, "RGBA"), ImageDraw.Draw(self.labels)
-        turn, sun = rng.uniform(0, 2 * np.pi, 2)
-        self.turn = turned(np.eye(2), turn)
+        self.image, self.labels = (Image.new(mode, (2 * size, 2 * size)) for mode in ("RGB", "L"))
+        self.pen, self.label_pen = ImageDraw.Draw(self.image, "RGBA"), ImageDraw.Draw(self.labels)
+        angle, sun = rng.uniform(0, 2 * np.pi, 2)
+        self.rotation = rotated(np.eye(2), angle)
         self.scale, self.origin = rng.uniform(.88, 1.12) * self.k, size + rng.uniform(-12, 12, 2) * self.k
-        self.away = np.array([np.cos(sun), np.sin(sun)])        # from the sun, in the picture
-        self.reach = rng.uniform(.5, 1.1)                       # px of shadow a px of height casts
-        self.ground = {name: self.tone(self.pick(choices)) for name, choices in GROUND.items()}
+        self.away = np.array([np.cos(sun), np.sin(sun)])        # from the sun, in the image
+        self.shadow = rng.uniform(.5, 1.1)                       # px of shadow a px of height casts
+        self.ground = {name: self.tone(self.choose(choices)) for name, choices in GROUND.items()}
 
     def chance(self, p: float) -> bool:
         """True with probability p."""
         return self.rng.random() < p
 
-    def pick(self, choices: Sequence):
+    def choose(self, choices: Sequence):
         """One of the choices."""
         return choices[self.rng.integers(len(choices))]
 
@@ -93,12 +93,12 @@ class Canvas:
         shift = self.rng.normal(0, spread) + self.rng.normal(0, spread / 4, 3)
         return tuple(int(v) for v in np.clip(np.add(colour, shift), 0, 255))
 
-    def place(self, points: ArrayLike, at: ArrayLike = (0, 0), turn: float = 0.) -> np.ndarray:
-        """Layout points (n, 2), turned and then moved to `at`, in pixels (n, 2) of the drawn (double) picture."""
-        return (turned(points, turn) + at) @ self.turn * self.scale + self.origin
+    def place(self, points: ArrayLike, at: ArrayLike = (0, 0), angle: float = 0.) -> np.ndarray:
+        """Layout points (n, 2), rotated and then moved to `at`, in pixels (n, 2) of the drawn (double) image."""
+        return (rotated(points, angle) + at) @ self.rotation * self.scale + self.origin
 
     def sees(self, at: ArrayLike) -> bool:
-        """Whether the layout point is in the picture or close to it."""
+        """Whether the layout point is in the image or close to it."""
         return np.abs(self.place([at])[0] - self.size).max() < self.size + 25 * self.k
 
     def paint(self, pixels: np.ndarray, colour: Colour, label: str | None = None) -> None:
@@ -109,41 +109,41 @@ class Canvas:
             self.label_pen.polygon(flat, fill=ID[label])
 
     def polygon(self, points: ArrayLike, colour: Colour, label: str | None, at: ArrayLike = (0, 0),
-                turn: float = 0.) -> None:
+                angle: float = 0.) -> None:
         """Fill a polygon of layout points (n, 2)."""
-        self.paint(self.place(points, at, turn), colour, label)
+        self.paint(self.place(points, at, angle), colour, label)
 
     def slab(self, at: ArrayLike, w: float, h: float, ground: str) -> None:
         """A rectangle of one ground."""
         self.polygon(box(w, h), self.ground[ground], ground, at)
 
     def line(self, points: ArrayLike, width: float, colour: Colour, label: str | None = None,
-             at: ArrayLike = (0, 0), turn: float = 0.) -> None:
+             at: ArrayLike = (0, 0), angle: float = 0.) -> None:
         """A polyline of layout points (n, 2), `width` px thick."""
-        flat, thick = self.place(points, at, turn).ravel().tolist(), max(1, round(width * self.scale))
+        flat, thick = self.place(points, at, angle).ravel().tolist(), max(1, round(width * self.scale))
         self.pen.line(flat, fill=colour, width=thick, joint="curve")
         if label is not None:
             self.label_pen.line(flat, fill=ID[label], width=thick, joint="curve")
 
     def fill(self, *choices: str) -> str:
-        """Cover everything with one of the grounds, and say which."""
-        label = self.pick(choices)
-        for layer, value in ((self.picture, self.ground[label]), (self.labels, ID[label])):
+        """Cover everything with one of the grounds; returns its label."""
+        label = self.choose(choices)
+        for layer, value in ((self.image, self.ground[label]), (self.labels, ID[label])):
             layer.paste(value, (0, 0, *layer.size))
         return label
 
     def drop(self, pixels: np.ndarray, height: float) -> None:
         """The shadow of a low or hovering polygon (n, 2) of drawn pixels: a moved copy of it."""
-        self.paint(pixels + self.away * height * self.reach * self.scale, SHADE)
+        self.paint(pixels + self.away * height * self.shadow * self.scale, SHADE)
 
-    def cast(self, points: np.ndarray, height: float, at: ArrayLike = (0, 0), turn: float = 0.) -> None:
+    def cast(self, points: np.ndarray, height: float, at: ArrayLike = (0, 0), angle: float = 0.) -> None:
         """The shadow of an upright prism over a convex base (n, 2): the hull of the base and its moved copy."""
-        base = self.place(points, at, turn)
+        base = self.place(points, at, angle)
         across = (base - base[0]) @ (-self.away[1], self.away[0])
-        a, b = sorted((int(across.argmin()), int(across.argmax())))     # where the outline turns away
-        one, other = base[a:b + 1], np.concatenate([base[b:], base[:a + 1]])
-        near, far = sorted((one, other), key=lambda side: side.mean(0) @ self.away)
-        self.paint(np.concatenate([near, far + self.away * height * self.reach * self.scale]), SHADE)
+        a, b = sorted((int(across.argmin()), int(across.argmax())))     # where the outline bends away
+        side_a, side_b = base[a:b + 1], np.concatenate([base[b:], base[:a + 1]])
+        near, far = sorted((side_a, side_b), key=lambda side: side.mean(0) @ self.away)
+        self.paint(np.concatenate([near, far + self.away * height * self.shadow * self.scale]), SHADE)
 
     def noise(self, cell: float) -> np.ndarray:
         """Smooth noise (size, size) of about unit variance, with lumps of `cell` px."""
@@ -154,10 +154,10 @@ class Canvas:
         return np.asarray(rough.resize((self.size, self.size), Image.BICUBIC))
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Layout coordinates x, y of the pixels of the final picture, each (size, size)."""
+        """Layout coordinates x, y of the pixels of the final image, each (size, size)."""
         axis = 2 * np.arange(self.size, dtype=np.float32) + 1
         u, v = (axis[None] - self.origin[0]) / self.scale, (axis[:, None] - self.origin[1]) / self.scale
-        return u * self.turn[0, 0] + v * self.turn[0, 1], u * self.turn[1, 0] + v * self.turn[1, 1]
+        return u * self.rotation[0, 0] + v * self.rotation[0, 1], u * self.rotation[1, 0] + v * self.rotation[1, 1]
 
     def at_pixels(self, field: np.ndarray, points: ArrayLike) -> np.ndarray:
         """Values (n,) of a field (size, size) at layout points (n, 2)."""
@@ -176,7 +176,7 @@ class Canvas:
             return
         mask = mask.crop(part).resize((2 * (part[2] - part[0]), 2 * (part[3] - part[1])), Image.BILINEAR)
         part = tuple(2 * edge for edge in part)
-        self.picture.paste(colour, part, mask if alpha == 1 else mask.point(lambda v: v * alpha))
+        self.image.paste(colour, part, mask if alpha == 1 else mask.point(lambda v: v * alpha))
         if label is not None:
             self.labels.paste(ID[label], part, mask.point(SOLID, "1"))
 
@@ -186,27 +186,27 @@ class Canvas:
         points = self.rng.uniform(-175, 175, (count, 2))
         around = self.place(np.concatenate([[(0, 0)], circle(clear, 8)])) - self.place([(0, 0)])
         pixels = np.clip((self.place(points)[:, None] + around).astype(int), 0, 2 * self.size - 1)
-        seen = np.asarray(self.labels)[pixels[..., 1], pixels[..., 0]]
-        points = points[np.isin(seen, [ID[name] for name in on]).all(1)]
-        kept = points[:0] if gap else points
+        visible = np.asarray(self.labels)[pixels[..., 1], pixels[..., 0]]
+        points = points[np.isin(visible, [ID[name] for name in on]).all(1)]
+        chosen = points[:0] if gap else points
         for point in points if gap else ():
-            if (np.hypot(*(kept - point).T) > gap).all():
-                kept = np.vstack([kept, point])
-        return kept[:most]
+            if (np.hypot(*(chosen - point).T) > gap).all():
+                chosen = np.vstack([chosen, point])
+        return chosen[:most]
 
     def finish(self) -> tuple[Image.Image, np.ndarray]:
-        """Texture, tint, blur and sensor noise: the picture, and the (17,) uint8 labels seen in it."""
-        seen = np.asarray(self.labels)[::2, ::2]
+        """Texture, tint, blur and sensor noise: the image, and the (17,) uint8 labels visible in it."""
+        visible = np.asarray(self.labels)[::2, ::2]
         fine = self.noise(1) * .5 + self.noise(2) * .7 + self.noise(5) * .5
         patch = self.noise(14) * .5 + self.noise(50) * .8
-        rgb = np.stack([np.asarray(plane, "f4") for plane in self.picture.reduce(2).split()])
-        rgb *= 1 + GRAIN[seen] * fine + PATCH[seen] * patch
+        rgb = np.stack([np.asarray(plane, "f4") for plane in self.image.reduce(2).split()])
+        rgb *= 1 + GRAIN[visible] * fine + PATCH[visible] * patch
         vivid, contrast, haze = self.rng.uniform((.6, .85, -4), (.95, 1.2, 12)).astype("f4")
         grey, warm, green = rgb.mean(0), self.rng.normal(0, .03), self.rng.normal(0, .015)
         tint = self.rng.uniform(.92, 1.1) * np.array([1 + warm, 1 + green, 1 - warm], "f4")
         rgb = ((grey + (rgb - grey) * vivid - 115) * contrast + 115 + haze) * tint[:, None, None]
         rgb += self.noise(1) * self.rng.uniform(1.5, 5)
         planes = [Image.fromarray(plane) for plane in np.clip(rgb, 0, 255).astype(np.uint8)]
-        picture = Image.merge("RGB", planes).filter(ImageFilter.BoxBlur(self.rng.uniform(.1, .4)))
-        area = np.bincount(seen.ravel(), minlength=len(LABELS)) * (256 / self.size) ** 2
-        return picture, (area >= ENOUGH).astype(np.uint8)
+        image = Image.merge("RGB", planes).filter(ImageFilter.BoxBlur(self.rng.uniform(.1, .4)))
+        area = np.bincount(visible.ravel(), minlength=len(LABELS)) * (256 / self.size) ** 2
+        return image, (area >= ENOUGH).astype(np.uint8)

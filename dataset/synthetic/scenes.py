@@ -29,7 +29,7 @@ from .things import (
 def airport(c: Canvas) -> None:
     c.fill("pavement")
     if c.chance(.5):
-        c.slab((0, -150), 420, 100, c.pick(["grass", "grass", "bare-soil"]))
+        c.slab((0, -150), 420, 100, c.choose(["grass", "grass", "bare-soil"]))
     for y in (-76, -72):
         c.line([(-200, y), (200, y)], 1, YELLOW)
     for x in np.arange(-200, 200, 52):                  # joints of the concrete
@@ -43,10 +43,10 @@ def airport(c: Canvas) -> None:
     for x in (np.arange(-step, step * 1.6, step) + c.rng.uniform(-20, 20)) if c.chance(.95) else ():
         for y in ys:
             if c.chance(.85):
-                at, turn = (x, y + c.rng.normal(0, 3)), np.pi / 2 + c.rng.normal(0, .05)
-                airplane(c, at, turn, c.rng.uniform(*lengths))
+                at, angle = (x, y + c.rng.normal(0, 3)), np.pi / 2 + c.rng.normal(0, .05)
+                airplane(c, at, angle, c.rng.uniform(*lengths))
     for at in c.spots(c.rng.integers(10, 50), ["pavement"], 9, 20) if c.chance(.6) else ():
-        car(c, at, c.pick([0, np.pi / 2]))
+        car(c, at, c.choose([0, np.pi / 2]))
 
 
 def beach(c: Canvas) -> None:
@@ -63,11 +63,11 @@ def beach(c: Canvas) -> None:
     for start, width in ((3, 6), (c.rng.uniform(22, 34), 8), (c.rng.uniform(50, 70), 6)):
         c.cover(width - np.abs(drift + start) + 5 * lace, (226, 231, 230), "sea", 11, .8)
         c.cover(2.5 + c.noise(9) - np.abs(drift + start + width) - start / 25, (240, 242, 241), "sea", 4, .8)
-    inland = c.pick(["none", "scrub", "road", "town"])
+    inland = c.choose(["none", "scrub", "road", "town"])
     if inland == "scrub":
         c.cover(shore - 80 + 14 * c.noise(20), c.ground["grass"], "grass", 6)
     elif inland != "none":
-        c.slab((0, 130), 420, 90, c.pick(["bare-soil", "grass"]))
+        c.slab((0, 130), 420, 90, c.choose(["bare-soil", "grass"]))
         road(c, 92, 24, c.rng.integers(0, 6))
         for x in np.arange(-150, 170, 62) if inland == "town" else ():
             house(c, (x, 135), c.rng.uniform(40, 54), c.rng.uniform(32, 40))
@@ -89,7 +89,7 @@ def chaparral(c: Canvas) -> None:
 def farmland(c: Canvas) -> None:
     c.fill("grass", "bare-soil")
     xs, ys = ([-200, *np.sort(c.rng.uniform(-90, 90, c.rng.integers(0, 3))), 200] for _ in range(2))
-    gap, extra = c.rng.uniform(1, 8), c.pick(["none", "farm", "farm", "pond", "road"])
+    gap, extra = c.rng.uniform(1, 8), c.choose(["none", "farm", "farm", "pond", "road"])
     for x, x2 in zip(xs, xs[1:]):
         for y, y2 in zip(ys, ys[1:]):
             if min(x2 - x, y2 - y) > 16:
@@ -137,7 +137,7 @@ def golfcourse(c: Canvas) -> None:
         t = np.linspace(0, 5, 30)
         c.line(np.stack([80 * t - 200, 50 * np.sin(t)], 1), 6, c.ground["pavement"], "pavement")
     for at in c.spots(9, ["grass"], 60, most=1) if c.chance(.5) else ():
-        court(c, at, c.tone(c.pick(COURTS)), c.tone(c.pick(COURTS)))
+        court(c, at, c.tone(c.choose(COURTS)), c.tone(c.choose(COURTS)))
     wood(c, c.rng.integers(0, 150), ["grass"], clear=6)
 
 
@@ -148,11 +148,11 @@ def harbor(c: Canvas) -> None:
     for y in np.arange(first, 50 if quay else 150, pitch):
         moorings(c, y)
     if c.chance(.3):
-        boat(c, (c.rng.uniform(-60, 60), first + pitch / 2), c.pick([0, np.pi]), 26, True)
+        boat(c, (c.rng.uniform(-60, 60), first + pitch / 2), c.choose([0, np.pi]), 26, True)
     if quay:
         c.slab((0, 165), 420, 130, "pavement")
         c.line([(-210, 100), (210, 100)], 5, c.tone((150, 144, 132)), "pavement")
-        side = c.pick(["parking", "sheds", "tanks", "lawn"])
+        side = c.choose(["parking", "sheds", "tanks", "lawn"])
         if side == "parking":
             parking(c, (0, 124), 300, 34, c.rng.uniform(.2, .8))
         elif side == "lawn":
@@ -167,7 +167,7 @@ def harbor(c: Canvas) -> None:
 
 def mobilehomepark(c: Canvas) -> None:
     yard, pitch = c.fill("grass", "bare-soil", "pavement"), c.rng.uniform(23, 29)
-    lean, parked = c.rng.uniform(-.12, .12), c.pick([0, .2, .4])
+    lean, parked = c.rng.uniform(-.12, .12), c.choose([0, .2, .4])
     for y in (-180, -60, 60, 180):
         road(c, y, 20, c.rng.integers(0, 4) if parked else 0, False)
         for x in np.arange(-190, 190, pitch):
@@ -177,13 +177,13 @@ def mobilehomepark(c: Canvas) -> None:
                 if c.chance(parked):
                     c.slab((x + pitch / 2, y + side * 18), 8, 22, "pavement")
                     car(c, (x + pitch / 2, y + side * 19), np.pi / 2)
-    wood(c, c.pick([0, 60, 140]), [yard], 4, 9)
+    wood(c, c.choose([0, 60, 140]), [yard], 4, 9)
 
 
 def parkinglot(c: Canvas) -> None:
     c.fill("pavement")
     parking(c, (0, -40), 440, 300, c.rng.uniform(.2, .95))
-    edge = c.pick(["none", "grass", "bare-soil", "shop", "shop"])
+    edge = c.choose(["none", "grass", "bare-soil", "shop", "shop"])
     if edge == "shop":
         building(c, (c.rng.uniform(-40, 40), 148), 240, 74, height=18)
     elif edge != "none":
@@ -202,7 +202,7 @@ def residential(c: Canvas) -> None:
         for x in np.arange(-180, 180, plot):
             for side in (-1, 1):
                 w, h = c.rng.uniform(.58, .78) * plot, c.rng.uniform(30, 38)
-                drive = x + c.pick([-1, 1]) * w * .3
+                drive = x + c.choose([-1, 1]) * w * .3
                 c.slab((drive, y + side * 26), 9, 28, "pavement")
                 house(c, (x, y + side * (36 + h / 2)), w, h)
                 if cars and c.chance(.3):
@@ -215,7 +215,7 @@ def residential(c: Canvas) -> None:
 
 def river(c: Canvas) -> None:
     bank = c.fill("grass", "bare-soil", "grass")
-    extra = c.pick(["none", "fields", "bridge", "jetties", "shrubs"])
+    extra = c.choose(["none", "fields", "bridge", "jetties", "shrubs"])
     for y in (-150, 150) if extra == "fields" else ():
         parcel(c, (0, y), 420, 130)
     x, y = c.grid()
@@ -223,7 +223,7 @@ def river(c: Canvas) -> None:
     half = c.rng.uniform(22, 44)
     outside = np.abs(y - middle) - half - 3 * c.noise(18)
     if c.chance(.6):
-        shoal = c.pick(["sand", "bare-soil"])
+        shoal = c.choose(["sand", "bare-soil"])
         c.cover(14 + 16 * c.noise(50) - outside, c.ground[shoal], shoal, 5)
     c.cover(-outside, c.ground["water"], "water", 3)
     for x in c.rng.uniform(-90, 90, c.rng.integers(1, 4)) if extra == "jetties" else ():
@@ -236,14 +236,14 @@ def river(c: Canvas) -> None:
     elif extra == "bridge":
         x = c.rng.uniform(-40, 40)
         c.cast(box(26, 120), 6, (x, 0))
-        road(c, -x, 24, c.rng.integers(0, 6), turn=np.pi / 2)
+        road(c, -x, 24, c.rng.integers(0, 6), angle=np.pi / 2)
     wood(c, c.rng.integers(0, 250), [bank])
 
 
 def runway(c: Canvas) -> None:
     c.fill("grass", "bare-soil", "grass")
     if c.chance(.6):
-        patches(c, c.pick(["grass", "bare-soil"]), c.rng.uniform(.05, .3))
+        patches(c, c.choose(["grass", "bare-soil"]), c.rng.uniform(.05, .3))
     if c.chance(.25):
         parcel(c, (0, -170), 420, 110)
     if c.chance(.3):
@@ -259,7 +259,7 @@ def runway(c: Canvas) -> None:
         c.slab((60, 100), 34, 140, "pavement")
         c.line([(60, 30), (60, 180)], 1, YELLOW)
     if c.chance(.5):
-        airplane(c, (c.rng.uniform(-70, 70), c.rng.normal(0, 3)), c.pick([0, np.pi]), c.rng.uniform(38, 90))
+        airplane(c, (c.rng.uniform(-70, 70), c.rng.normal(0, 3)), c.choose([0, np.pi]), c.rng.uniform(38, 90))
     if c.chance(.3):
         building(c, (-60, 105), 70, 50, height=14)
 
@@ -284,17 +284,17 @@ def storagetanks(c: Canvas) -> None:
 
 def tenniscourt(c: Canvas) -> None:
     lawn = c.fill("grass", "grass", "bare-soil", "pavement")
-    around, within = c.tone(c.pick(COURTS)), c.tone(c.pick(COURTS))
+    around, within = c.tone(c.choose(COURTS)), c.tone(c.choose(COURTS))
     rows, columns = c.rng.integers(1, 3), c.rng.integers(1, 4)
     for i, j in np.ndindex(rows, columns):
         court(c, ((i - (rows - 1) / 2) * 104, (j - (columns - 1) / 2) * 56 - 20), around, within)
-    edge, side = 28 * columns - 20, c.pick(["none", "road", "parking"])
+    edge, side = 28 * columns - 20, c.choose(["none", "road", "parking"])
     if side == "road":
         road(c, edge + 26, 24, c.rng.integers(0, 6))
     elif side == "parking":
         parking(c, (0, edge + 40), 200, 50, c.rng.uniform(.2, .8))
     for at in c.spots(60, [lawn], 36, 90, 3) if c.chance(.5) else ():
-        building(c, at, 60, 36, 0, c.pick(["flat", "hip"]))
+        building(c, at, 60, 36, 0, c.choose(["flat", "hip"]))
     wood(c, c.rng.integers(0, 80), [lawn], clear=8)
 
 
@@ -304,7 +304,7 @@ SCENES = {recipe.__name__: recipe for recipe in (
 
 
 def draw_scene(kind: str, rng: np.random.Generator, size: int = 256) -> tuple[Image.Image, np.ndarray]:
-    """One scene of a kind named in SCENES: an RGB picture of size x size px, and its (17,) uint8 labels.
+    """One scene of a kind named in SCENES: an RGB image of size x size px, and its (17,) uint8 labels.
 
     Raises:
         KeyError: for an unknown kind.

@@ -59,7 +59,7 @@ def test_train_and_test_folders_are_the_split(tmp_path, root, val):
 
 
 @pytest.mark.parametrize("folders, sentence", [
-    (["train", "test", "unlabelled"], "look like a split, but beside them lies unlabelled"),
+    (["train", "test", "unlabelled"], "look like a split, but unlabelled lies next to them"),
     (["train", "val", "validation", "test"], "look like a split, but a split has one train folder"),
     (["val", "test"], "the folders test, val in .* look like a split, but a split has one train folder")])
 def test_half_a_split_is_no_set_of_classes(tmp_path, folders, sentence):
@@ -72,7 +72,7 @@ def test_half_a_split_is_no_set_of_classes(tmp_path, folders, sentence):
 def test_two_splits_by_folders(scenes):
     (scenes / "AID").rename(scenes / "AID(0.2-0.8)")
     (scenes / "AID(0.5-0.5)").mkdir()
-    with pytest.raises(InputError, match=r"holds AID\(0.2-0.8\) and AID\(0.5-0.5\): rename the one to use to AID"):
+    with pytest.raises(InputError, match=r"holds AID\(0.2-0.8\) and AID\(0.5-0.5\): rename the one to be used to AID"):
         load_data("AID", scenes)
 
 
@@ -172,11 +172,11 @@ def test_bad_class_folders(scenes, tmp_path):
         check("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"pond": 20})
-    with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only by case"):
+    with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only in case"):
         load_data("AID", scenes)
     shutil.rmtree(root / "pond")
     write_image(root / "preview.png", 0)
-    with pytest.raises(InputError, match="image .*preview.png lies beside the class folders"):
+    with pytest.raises(InputError, match="image .*preview.png lies next to the class folders"):
         load_data("AID", scenes)
     with pytest.raises(InputError, match="there is no folder .*NWPU-RESISC45; download: https"):
         load_data("NWPU", scenes)
@@ -205,7 +205,7 @@ def test_files_that_are_no_images_are_passed_over_with_a_warning(scenes, capsys)
     data = load_data("AID", scenes)
     assert sum(len(split.images) for split in data.splits.values()) == 80
     warnings = capsys.readouterr().err
-    assert "passed over 2 files (Pond/Thumbs.db, Pond/pond.webp) below" in warnings and "hidden" not in warnings
+    assert "skipped 2 files (Pond/Thumbs.db, Pond/pond.webp) below" in warnings and "hidden" not in warnings
 
 
 def test_classes_without_training_images(tmp_path, scenes):
@@ -236,11 +236,11 @@ def test_a_single_class(tmp_path):
 
 def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
     with pytest.raises(InputError, match="--train_ratio is for images without a split"):
-        load_data("UCM_Multilabel", ucm, train_ratio=0.5).check_train_ratio(0.5)
+        load_data("UCM_Multilabel", ucm, train_ratio=0.5).check_options(None, 0.5)
     (tmp_path / "l.txt").write_text("\n".join(f"{name}/{name.lower()}_{n}.jpg" for name in SCENES for n in range(1, 9)))
     with pytest.raises(InputError, match="--train_ratio"):
-        load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5).check_train_ratio(0.5)
-    load_data("AID", scenes, train_ratio=0.5).check_train_ratio(0.5)
+        load_data("AID", scenes, {"train": tmp_path / "l.txt"}, train_ratio=0.5).check_options(None, 0.5)
+    load_data("AID", scenes, train_ratio=0.5).check_options(None, 0.5)
 
 
 @unicode_names
@@ -305,7 +305,7 @@ def test_table_of_classes(tmp_path):
     for part, split in data.splits.items():
         assert names_of(data, part) == [names[int(image.stem) % 2] for image in split.images]
     (tmp_path / "labels.tsv").write_text("\n".join([*rows[:-1], "19\t"]))
-    with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has one"):
+    with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has exactly one"):
         load_data("Custom", tmp_path)
 
 
@@ -343,7 +343,7 @@ def test_one_row_for_two_images_in_two_parts(tmp_path):
         for number in range(10 if part == "train" else 1):
             write_image(tmp_path / part / f"{number}.png", number + len(part))
     write_table(tmp_path / "labels.csv", [str(number) for number in range(10)], random_labels(10))
-    with pytest.raises(InputError, match="have the same name, so the row '0' .* could belong to either"):
+    with pytest.raises(InputError, match="share the row '0' .* could belong to either"):
         load_data("Custom", tmp_path)
 
 
@@ -356,9 +356,9 @@ def test_a_table_without_any_label(tmp_path):
 
 @pytest.mark.parametrize("content, sentence", [
     ("image,labels\na,sea,sand\n", r"line 2 \('a'\): 3 cells, but the header has 2.*semicolons"),
-    ("image,labels\na,sea\nb,Sea;sand\n", r"line 3 \('b'\): label 'Sea' differs from 'sea' above only by case"),
-    ("image,labels\na,sea\na,sand\n", "row above already"), ("image,labels\na,\nb,\n", "names no label"),
-    ("image,labels\n./x\\a,sea\nx/a,sand\n", "row above already")])
+    ("image,labels\na,sea\nb,Sea;sand\n", r"line 3 \('b'\): label 'Sea' differs from 'sea' above only in case"),
+    ("image,labels\na,sea\na,sand\n", "already has a row above"), ("image,labels\na,\nb,\n", "names no label"),
+    ("image,labels\n./x\\a,sea\nx/a,sand\n", "already has a row above")])
 def test_bad_tables_of_names(tmp_path, content, sentence):
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(InputError, match=sentence):

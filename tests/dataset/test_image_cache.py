@@ -227,7 +227,7 @@ def test_single_label_training_is_the_same_with_a_cache(tmp_path):
 def test_a_cache_among_the_images_is_refused(ucm, capsys):
     error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--work-dir", ucm.parent / "runs",
                   "--cache", ucm / "UCM_Multilabel" / "cache")
-    assert "lies among the images" in error and "--cache folder" in error
+    assert "lies inside the data set" in error and "--cache folder" in error
 
 
 def test_with_list_files_nothing_is_searched_and_a_cache_may_lie_anywhere(ucm):

@@ -1,4 +1,4 @@
-"""The synthetic data set: repeatable, in the UCM layout, and with labels that are true of the pictures."""
+"""The synthetic data set: repeatable, in the UCM layout, and with labels that are true of the images."""
 
 import hashlib
 import shutil
@@ -160,7 +160,7 @@ def test_the_kind_does_not_settle_the_labels(labels):
 
 
 def test_things_are_where_they_belong(labels):
-    """Ships, docks: water or sea in the picture; cars, aircraft: pavement."""
+    """Ships, docks: water or sea in the image; cars, aircraft: pavement."""
     seen = labels.reshape(-1, 17).astype(bool).T
     wet, paved = seen[ID["water"]] | seen[ID["sea"]], seen[ID["pavement"]]
     assert wet[seen[ID["ship"]]].all() and wet[seen[ID["dock"]]].all()
@@ -196,8 +196,8 @@ def test_shadows_point_away_from_the_sun_and_colour_no_label():
     canvas.fill("pavement")
     canvas.away = np.array([1., 0.])
     canvas.cast(circle(20), 30)
-    picture = np.asarray(canvas.picture).mean(2)
+    image = np.asarray(canvas.image).mean(2)
     x, y = canvas.origin.astype(int)
-    reach = int((20 + 30 * canvas.reach * .8) * canvas.scale)
-    assert picture[y, x + reach] < .8 * picture[y, x - reach]
+    distance = int((20 + 30 * canvas.shadow * .8) * canvas.scale)
+    assert image[y, x + distance] < .8 * image[y, x - distance]
     assert (np.asarray(canvas.labels) == ID["pavement"]).all()

@@ -198,7 +198,7 @@ def test_a_longer_run(options, capsys, monkeypatch):
     (["--model", "Resnet-18"], "--model Small, not Resnet-18"), (["--loss", "bce"], "--loss r4c, not bce"),
     (["--lr", "0.5", "--seed", "1"], "--lr 0.001, not 0.5, --seed 3050, not 1"), (["--dataset", "AID"], "--dataset"),
     (["--train_batch_size", "8"], "--train_batch_size 4, not 8"), (["--amp"], "--amp False, not True"),
-    (["--save_path", "elsewhere"], "--save_path None, not"), (["--label_num", "5"], "the data has 4 labels")])
+    (["--save_path", "elsewhere"], "--save_path None, not"), (["--label_num", "5"], "the data have 4 labels")])
 def test_other_options_are_refused(options, capsys, argv, difference):
     folder = train(*options, "--max_epoch", 1)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"}

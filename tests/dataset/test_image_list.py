@@ -1,0 +1,44 @@
+"""List files: paths with spaces and dots, with and without classes."""
+
+import pytest
+
+from conftest import write_image
+from dataset.image_list import read_image_list, write_image_list
+from utils.errors import InputError
+
+
+def test_lists_with_spaces_dots_and_without_class(tmp_path):
+    names = ["a b/c d.jpg", "x.y.z.TIF", "my.jpg folder/e.jpg", "f.png"]
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "root" / name, seed)
+    (tmp_path / "l.txt").write_text("a b/c d.jpg scene one\r\nx.y.z.TIF\n\nmy.jpg folder/e.jpg\tfield\nf.png  \n")
+    images, classes = read_image_list(tmp_path / "l.txt", [tmp_path / "root"])
+    assert images == [tmp_path / "root" / name for name in names]
+    assert [classes[image] for image in images] == ["scene one", "root", "field", "root"]
+
+
+def test_lists_are_searched_below_the_root_then_next_to_the_list_then_here(tmp_path, monkeypatch):
+    for seed, place in enumerate(("root", "lists", "here")):
+        for name in ("a.png", "b.png", "c.png")[: seed + 1]:
+            write_image(tmp_path / place / name, seed)
+    (tmp_path / "lists" / "l.txt").write_text("a.png\nb.png\nc.png\n")
+    monkeypatch.chdir(tmp_path / "here")
+    found, _ = read_image_list(tmp_path / "lists" / "l.txt", [tmp_path / "root"])
+    assert [path.resolve().parent.name for path in found] == ["root", "lists", "here"]
+
+
+def test_written_list_is_read_again(tmp_path):
+    images = [tmp_path / "root" / "sub dir" / "a.b.jpg", tmp_path / "elsewhere" / "c.png"]
+    for seed, path in enumerate(images):
+        write_image(path, seed)
+    write_image_list(tmp_path / "l.txt", images, tmp_path / "root")
+    assert (tmp_path / "l.txt").read_text().splitlines()[0] == "sub dir/a.b.jpg sub dir"
+    assert read_image_list(tmp_path / "l.txt", [tmp_path / "root"])[0] == images
+
+
+@pytest.mark.parametrize("content, sentence", [("", "is empty"), ("a.doc x\n", "line 1: 'a.doc x' names no image"),
+                                               ("\nb.jpg x\n", "line 2: there is no image b.jpg")])
+def test_bad_lists(tmp_path, content, sentence):
+    (tmp_path / "l.txt").write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        read_image_list(tmp_path / "l.txt", [tmp_path])
