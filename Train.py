@@ -39,23 +39,13 @@ from dataset import (
 )
 from loss import LOSSES, TERMS, build_loss
 from model import NETWORKS, build_model, network_name
+from utils import options
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.figures.curves import draw_curves
 from utils.figures.style import save_figure
 from utils.metrics import multilabel_metrics, single_label_metrics
-from utils.options import (
-    HelpFormatter,
-    add_data_options,
-    add_machine_options,
-    batch_size,
-    image_size,
-    list_files,
-    number,
-    resolve_num_workers,
-    select_device,
-    with_absolute_paths,
-)
+from utils.options import number
 from utils.run import resume, run_folder
 from utils.run.checkpoint import save_checkpoint, seed_everything
 from utils.run.graceful_shutdown import graceful_shutdown
@@ -63,12 +53,12 @@ from utils.run.graceful_shutdown import graceful_shutdown
 
 def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
     """The options; `started` are those of the run to resume, which replace the defaults."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=options.HelpFormatter)
     data = parser.add_argument_group("data")
-    add_data_options(data, LAYOUTS)
+    options.add_data_options(data, LAYOUTS)
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
                       help="number of labels, checked against the data; may be left out")
-    data.add_argument("--image_size", type=image_size, default=512, metavar="PX",
+    data.add_argument("--image_size", type=options.image_size, default=512, metavar="PX",
                       help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 suits a laptop")
 
     add = parser.add_argument_group("network").add_argument
@@ -86,9 +76,9 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     add("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",
         help="learning rate of Adam; try 1e-4 for about 30 epochs. Too large a rate saturates the scores; r4c, whose "
              "gradient is steep but narrow, then hardly learns")
-    add("--train_batch_size", type=batch_size, default=16, metavar="B",
+    add("--train_batch_size", type=options.batch_size, default=16, metavar="B",
         help="images per step, and so the length of the lists of L2R-feature and L2R-sample")
-    add("--val_batch_size", type=batch_size, default=64, metavar="B",
+    add("--val_batch_size", type=options.batch_size, default=64, metavar="B",
         help="images at a time in validation; does not affect results")
 
     add = parser.add_argument_group("losses").add_argument
@@ -131,7 +121,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                      help="the same log.csv each time on the same machine, so without images per second; slower on "
                           "CUDA, where torch warns of operations without a deterministic algorithm")
     run.add_argument("--not-save", action="store_true", help="write no checkpoints, only the log")
-    add_machine_options(run)
+    options.add_machine_options(run)
     args = parser.parse_args(argv, argparse.Namespace(**started or {}))
     args.dataset, args.model = dataset_name(args.dataset), network_name(args.model)
     args.save_path = args.save_path and os.path.abspath(args.save_path)
@@ -155,7 +145,7 @@ def build_criterion(args: argparse.Namespace) -> torch.nn.Module:
 
 def find_data(args: argparse.Namespace) -> Data:
     """The data set that the options name, checked to be fit for training."""
-    lists = list_files(args)
+    lists = options.list_files(args)
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or their images could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
@@ -176,7 +166,7 @@ def build_loaders(args: argparse.Namespace, data: Data, device: torch.device) ->
     if args.cache is not None:  # with one label per image the whole image is cached, for random crops are cut from it
         load = cached_images(train.images + val.images, None if data.single_label else args.image_size,
                              Path(args.cache or Path(args.work_dir, "image_cache")))
-    num_workers = resolve_num_workers(args.num_workers, device)
+    num_workers = options.resolve_num_workers(args.num_workers, device)
     return (build_loader(ImageDataset(train, train_transform(args.image_size, data.single_label), load),
                          args.train_batch_size, num_workers, device, shuffle=True, seed=args.seed),
             build_loader(ImageDataset(val, eval_transform(args.image_size), load), args.val_batch_size, num_workers,
@@ -192,7 +182,7 @@ def describe_classifier(args: argparse.Namespace, data: Data) -> dict[str, Any]:
             "buffer_halfwidth": loss.buffer_halfwidth and getattr(args, loss.buffer_halfwidth),
             "trained_on": [fingerprint(image) for split in trainval.values() for image in split.images],
             "labels": {name: torch.from_numpy(split.labels) for name, split in trainval.items()},
-            "args": with_absolute_paths(args), "defaults": defaults()}
+            "args": options.with_absolute_paths(args), "defaults": defaults()}
 
 
 def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Path:
@@ -222,7 +212,7 @@ def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, An
 def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict[str, Any] | None = None) -> Path:
     """Train, or resume the run in `folder` from its last checkpoint. Returns the run's folder."""
     make_deterministic(args.deterministic)
-    device = select_device(args.device)
+    device = options.select_device(args.device)
     seed_everything(args.seed)
 
     criterion, data = build_criterion(args), find_data(args)
@@ -276,7 +266,7 @@ def main(argv: list[str] | None = None) -> Path:
         with run_folder.run_lock(folder):
             checkpoint = resume.read_last_checkpoint(folder)
             args = parse_arguments(argv, checkpoint["args"])
-            resume.check_same_options(folder, {**defaults(), **checkpoint["args"]}, with_absolute_paths(args))
+            resume.check_same_options(folder, {**defaults(), **checkpoint["args"]}, options.with_absolute_paths(args))
             train(args, folder, checkpoint)
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")

@@ -8,4 +8,5 @@ from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, dataset_name
 from .loader import ImageDataset, ShuffledImages, build_loader, images_of_step
 from .splits import stratified_holdout
+from .test_split import Candidate, find_common_test_data, unify_labels
 from .transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize, eval_transform, load_image, train_transform

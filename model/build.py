@@ -76,7 +76,9 @@ def load_trained(path: str | Path, name: str | None = None,
         missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
         if missing:
             raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
-        about, given = content, (name and network_name(name), num_labels)
+        # Checkpoints of older versions do not record the buffer of their loss: it is this option of the run.
+        about = {"buffer_halfwidth": content["args"].get("range_label"), **content}
+        given = name and network_name(name), num_labels
         name, num_labels = content["model"], len(content["label_names"])
         if given[0] not in (None, name) or given[1] not in (None, num_labels):
             raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, "

@@ -1,114 +1,188 @@
-"""Multilabel metrics at a threshold and of the ranking, and those of single-label data by the arg max.
+"""Multilabel metrics at a threshold and of the ranking, and single-label metrics of the arg max.
 
-All take scores (N, C) and labels (N, C) of 0 and 1, NumPy; for a single label they are one-hot.
+All take scores (N, C) and labels (N, C) of 0 and 1, NumPy; with one label per image the labels are one-hot.
 
 A score above the threshold is a predicted label. A ratio 0/0 (precision of an image without predictions, say)
-counts 0, as in the reference implementation; `undefined_terms` counts how many images and labels that concerns.
-All figures but coverage are fractions.
+counts 0, as in the reference implementation; `undefined_terms` counts the images and labels affected.
+All metrics but coverage are fractions. To add a metric, add a record to MULTILABEL_METRICS or SINGLE_LABEL_METRICS:
+the screen, files, curves and comparisons take it from there.
+
+scikit-learn takes a second to import: the functions that use it do so.
 """
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    cohen_kappa_score,
-    confusion_matrix,
-    coverage_error,
-    label_ranking_loss,
-    precision_recall_fscore_support,
-    top_k_accuracy_score,
-)
 
 # Bins of equal width, for the expected calibration error.
 CALIBRATION_BINS = 10
 
-# Labels with fewer positives have a precision and recall of a few possible values, and move macro figures.
+# Labels with fewer positives have a precision and recall of few possible values, and shift macro metrics.
 RARE = 5
 
 
-def multilabel_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """All figures of the table, as floats by name.
+@dataclass(frozen=True)
+class Metric:
+    """name: in files. title: on the screen. function: `Evaluation` -> value, a fraction if `percent`. column: short
+    title in comparison tables, None if it is left out. in_curves: whether it is plotted over the epochs."""
 
-    mAP                     mean over labels of average precision; labels without a positive are left out
-    OP, OR, OF1             overall (micro): over all N * C decisions
-    CP, CR, CF1             per label, then the mean over all C labels; CF1 is the harmonic mean of CP and CR
-    macro_F1                mean over labels of their F1
-    example_*               per image, then the mean over images
-    hamming_loss            share of wrong decisions
-    ranking_loss            share of (positive, negative) pairs of an image in the wrong order
-    coverage                how far down the ranking one goes, on average, to meet all positives (1 ... C)
-    one_error               share of images whose first label is not a positive
-    subset_accuracy         share of images with no wrong decision
+    name: str
+    title: str
+    function: Callable[["Evaluation"], float]
+    column: str | None = None
+    in_curves: bool = False
+    percent: bool = True
+    higher_is_better: bool = True
+
+    def format(self, value: float | None) -> str:
+        """The value for a table, with two decimals; '-' if it is undefined."""
+        return "-" if value is None else f"{100 * value if self.percent else value:.2f}"
+
+
+class Evaluation:
+    """What the metrics are computed from; each quantity is computed once, when a metric needs it.
+
+    Raises:
+        ValueError: for empty, unequally shaped or non-finite arrays; and in the single-label quantities, for labels that
+            are not one-hot.
+    """
+
+    def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
+        self.scores, self.labels, self.predicted = _decisions(scores, labels, threshold)
+
+    @functools.cached_property
+    def per_label(self) -> dict[str, np.ndarray]:
+        return _per_label(self)
+
+    @functools.cached_property
+    def macro(self) -> dict[str, float]:
+        return macro_metrics(self.per_label)
+
+    @functools.cached_property
+    def overall(self) -> tuple[np.ndarray, np.ndarray]:
+        return _precision_recall(self.predicted.ravel(), self.labels.ravel(), axis=0)
+
+    @functools.cached_property
+    def per_image(self) -> tuple[np.ndarray, np.ndarray]:
+        return _precision_recall(self.predicted, self.labels, axis=1)
+
+    @functools.cached_property
+    def ranking(self) -> tuple[float, float]:
+        return _ranking_loss_and_coverage(self.scores, self.labels)
+
+    @functools.cached_property
+    def classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The true and the predicted class of each image."""
+        if not (self.labels.sum(1) == 1).all():
+            raise ValueError("single-label metrics need exactly one label per image")
+        return self.labels.argmax(1), self.scores.argmax(1)
+
+    @functools.cached_property
+    def per_class(self) -> tuple[float, float, float]:
+        """Precision, recall and F1 of each class, means over the classes that have images."""
+        from sklearn.metrics import precision_recall_fscore_support
+
+        true, predicted = self.classes
+        return precision_recall_fscore_support(true, predicted, labels=np.unique(true), average="macro",
+                                               zero_division=0)[:3]
+
+    def accuracy(self) -> float:
+        from sklearn.metrics import accuracy_score
+
+        return accuracy_score(*self.classes)
+
+    def kappa(self) -> float:
+        from sklearn.metrics import cohen_kappa_score
+
+        return cohen_kappa_score(*self.classes) if len(np.union1d(*self.classes)) > 1 else np.nan
+
+    def top5(self) -> float:
+        from sklearn.metrics import top_k_accuracy_score
+
+        columns = np.arange(self.labels.shape[1])
+        return top_k_accuracy_score(self.classes[0], self.scores, k=5, labels=columns) if len(columns) > 5 else np.nan
+
+    def first_is_positive(self) -> np.ndarray:
+        return self.labels[np.arange(len(self.labels)), self.scores.argmax(1)]
+
+
+MULTILABEL_METRICS = (
+    # Mean over labels of average precision; labels without a positive are left out.
+    Metric("mAP", "mAP", lambda e: _mean_ap(e.per_label), "mAP", in_curves=True),
+    # Micro: over all N * C decisions.
+    Metric("OP", "overall precision (OP)", lambda e: e.overall[0]),
+    Metric("OR", "overall recall (OR)", lambda e: e.overall[1]),
+    Metric("OF1", "overall = micro F1 (OF1)", lambda e: f_score(*e.overall), "micro F1", in_curves=True),
+    # Of each label, then the mean over all C labels.
+    Metric("CP", "per-label precision (CP)", lambda e: e.macro["CP"]),
+    Metric("CR", "per-label recall (CR)", lambda e: e.macro["CR"]),
+    Metric("CF1", "harmonic mean of CP, CR (CF1)", lambda e: e.macro["CF1"], "CF1", in_curves=True),
+    Metric("macro_F1", "macro F1", lambda e: e.macro["macro_F1"], "macro F1"),
+    # Of each image, then the mean over images.
+    Metric("example_precision", "example precision", lambda e: e.per_image[0].mean()),
+    Metric("example_recall", "example recall", lambda e: e.per_image[1].mean()),
+    Metric("example_F1", "example F1", lambda e: f_score(*e.per_image).mean(), "example F1"),
+    Metric("example_F2", "example F2", lambda e: f_score(*e.per_image, beta=2).mean(), "example F2"),
+    # Share of wrong decisions.
+    Metric("hamming_loss", "Hamming loss", lambda e: (e.predicted != e.labels).mean(), higher_is_better=False),
+    # Share of (positive, negative) pairs of an image in the wrong order.
+    Metric("ranking_loss", "ranking loss", lambda e: e.ranking[0], higher_is_better=False),
+    # How far down the ranking, on average, one finds all positives (1 ... C).
+    Metric("coverage", "coverage (labels)", lambda e: e.ranking[1], percent=False, higher_is_better=False),
+    # Share of images whose first label is not a positive.
+    Metric("one_error", "one-error", lambda e: 1 - e.first_is_positive().mean(), higher_is_better=False),
+    # Share of images without a wrong decision.
+    Metric("subset_accuracy", "subset accuracy", lambda e: (e.predicted == e.labels).all(1).mean()),
+)
+
+SINGLE_LABEL_METRICS = (
+    Metric("accuracy", "overall accuracy (OA)", Evaluation.accuracy, "accuracy", in_curves=True),
+    # Recall of each class, mean over the classes that have images.
+    Metric("average_accuracy", "average accuracy (AA)", lambda e: e.per_class[1], "average accuracy"),
+    # Agreement beyond chance; NaN if only one class occurs.
+    Metric("kappa", "Cohen's kappa", Evaluation.kappa, "kappa"),
+    Metric("argmax_precision", "macro precision", lambda e: e.per_class[0]),
+    Metric("argmax_recall", "macro recall", lambda e: e.per_class[1]),
+    Metric("argmax_F1", "macro F1", lambda e: e.per_class[2], "macro F1"),
+    # Share of images whose class has one of the five highest scores; NaN for up to 5 classes.
+    Metric("top5", "top-5 accuracy", Evaluation.top5, "top-5"),
+)
+
+METRICS = {metric.name: metric for metric in (*SINGLE_LABEL_METRICS, *MULTILABEL_METRICS)}
+
+
+def multilabel_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+    """The values of MULTILABEL_METRICS by name.
 
     Raises:
         ValueError: for empty, unequally shaped or non-finite arrays.
     """
-    scores, labels, predicted = _decisions(scores, labels, threshold)
-    per_label = per_label_metrics(scores, labels, threshold)
-    overall = _precision_recall(predicted.ravel(), labels.ravel(), axis=0)
-    example_precision, example_recall = _precision_recall(predicted, labels, axis=1)
-    first = labels[np.arange(len(labels)), scores.argmax(1)]
-    ranking_loss, coverage = _ranking_metrics(scores, labels)
-    metrics = {
-        "mAP": _mean_ap(per_label),
-        "OP": overall[0],
-        "OR": overall[1],
-        "OF1": f_score(*overall),
-        **macro_metrics(per_label),
-        "example_precision": example_precision.mean(),
-        "example_recall": example_recall.mean(),
-        "example_F1": f_score(example_precision, example_recall).mean(),
-        "example_F2": f_score(example_precision, example_recall, beta=2).mean(),
-        "hamming_loss": (predicted != labels).mean(),
-        "ranking_loss": ranking_loss,
-        "coverage": coverage,
-        "one_error": 1 - first.mean(),
-        "subset_accuracy": (predicted == labels).all(1).mean(),
-    }
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
-    """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, and support, its positives."""
-    scores, labels, predicted = _decisions(scores, labels, threshold)
-    precision, recall = _precision_recall(predicted, labels, axis=0)
-    ap = [average_precision_score(y, s) if y.any() else np.nan for y, s in zip(labels.T, scores.T)]
-    return {"AP": np.array(ap), "precision": precision, "recall": recall, "F1": f_score(precision, recall),
-            "support": labels.sum(0)}
+    evaluation = Evaluation(scores, labels, threshold)
+    return {metric.name: float(metric.function(evaluation)) for metric in MULTILABEL_METRICS}
 
 
 def single_label_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Figures of the arg max, as floats by name.
-
-    accuracy                overall accuracy (OA)
-    average_accuracy        recall of each class, mean over the classes that have images (AA)
-    kappa                   Cohen's kappa, agreement beyond chance; NaN where only one class occurs
-    argmax_precision, argmax_recall, argmax_F1
-                            of each class, mean over the classes that have images
-    top5                    share of images whose class has one of the five highest scores; NaN for up to 5 classes
+    """The values of SINGLE_LABEL_METRICS, which go by the arg max of the scores, by name.
 
     Raises:
-        ValueError: for unusable arrays, as `multilabel_metrics`, and labels that are not one-hot.
+        ValueError: as `multilabel_metrics`, and for labels that are not one-hot.
     """
-    true, predicted = _classes(scores, labels)
-    precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, labels=np.unique(true),
-                                                               average="macro", zero_division=0)
-    classes = np.arange(labels.shape[1])
-    metrics = {
-        "accuracy": accuracy_score(true, predicted),
-        "average_accuracy": recall,
-        "kappa": cohen_kappa_score(true, predicted) if len(np.union1d(true, predicted)) > 1 else np.nan,
-        "argmax_precision": precision,
-        "argmax_recall": recall,
-        "argmax_F1": f1,
-        "top5": top_k_accuracy_score(true, scores, k=5, labels=classes) if len(classes) > 5 else np.nan,
-    }
-    return {name: float(value) for name, value in metrics.items()}
+    evaluation = Evaluation(scores, labels)
+    return {metric.name: float(metric.function(evaluation)) for metric in SINGLE_LABEL_METRICS}
+
+
+def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
+    """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, and support, the number of positives."""
+    return Evaluation(scores, labels, threshold).per_label
 
 
 def per_class_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """(C,) each: precision, recall and F1 of the arg max."""
-    true, predicted = _classes(scores, labels)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, predicted = Evaluation(scores, labels).classes
     precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, labels=np.arange(labels.shape[1]),
                                                                zero_division=0)
     return {"argmax_precision": precision, "argmax_recall": recall, "argmax_F1": f1}
@@ -116,33 +190,35 @@ def per_class_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.nd
 
 def confusions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(C, C) counts of images: true class by row, arg max by column."""
-    return confusion_matrix(*_classes(scores, labels), labels=np.arange(labels.shape[1]))
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(*Evaluation(scores, labels).classes, labels=np.arange(labels.shape[1]))
 
 
 def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dict[str, float]:
-    """CP, CR, CF1, macro_F1 over the labels with at least `min_support` positives; NaN where there are none.
+    """CP, CR, CF1, macro_F1 over the labels with at least `min_support` positives; NaN if there are none.
 
     With min_support > 0 also mAP over the same labels.
     """
-    kept = {name: values[per_label["support"] >= min_support] for name, values in per_label.items()}
-    if not len(kept["support"]):
+    frequent = {name: values[per_label["support"] >= min_support] for name, values in per_label.items()}
+    if not len(frequent["support"]):
         return dict.fromkeys(("mAP", "CP", "CR", "CF1", "macro_F1"), np.nan)
-    precision, recall = kept["precision"].mean(), kept["recall"].mean()
-    macro = {"CP": precision, "CR": recall, "CF1": f_score(precision, recall), "macro_F1": kept["F1"].mean()}
+    precision, recall = frequent["precision"].mean(), frequent["recall"].mean()
+    macro = {"CP": precision, "CR": recall, "CF1": f_score(precision, recall), "macro_F1": frequent["F1"].mean()}
     if min_support:
-        macro = {"mAP": _mean_ap(kept), **macro}
+        macro = {"mAP": _mean_ap(frequent), **macro}
     return {name: float(value) for name, value in macro.items()}
 
 
 def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
-    """The predicted labels (N, C), bool: scores above 0.5, or for a single label, the highest one."""
+    """The predicted labels (N, C), bool: scores above 0.5, or with one label per image, the highest score."""
     if single_label:
         return np.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
     return scores > 0.5
 
 
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) of each image: the share of (present, absent) label pairs in the wrong order, ties included; 0 without
+    """(N,) the share of (present, absent) label pairs of each image in the wrong order, ties included; 0 without
     pairs. Their mean is the `ranking_loss`."""
     pairs = (labels[:, :, None] == 1) & (labels[:, None, :] == 0)
     wrong = pairs & (scores[:, :, None] <= scores[:, None, :])
@@ -150,7 +226,7 @@ def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance of a score's bin mean from the share of present labels in the bin, over all N * C scores.
+    """Mean distance of a bin's mean score from the share of present labels in the bin, over all N * C scores.
 
     Guo et al., "On calibration of modern neural networks" (2017), eq. 3, with CALIBRATION_BINS bins of equal width.
     """
@@ -187,7 +263,7 @@ def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size:
 
     They are not the means of the images' F1 and F2: the script takes the harmonic mean of a batch's *summed*
     precisions and recalls, adds these up and divides by N. By concavity that is never below the true mean, and
-    it depends on the batch size; compare with numbers of that script only.
+    it depends on the batch size; compare with results of that script only.
     """
     _, labels, predicted = _decisions(scores, labels, threshold=0.5)
     precision, recall = _precision_recall(predicted, labels, axis=1)
@@ -206,15 +282,18 @@ def _decisions(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tupl
     if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
         raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
     if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinity")
+        raise ValueError("scores contain NaN or infinity")
     return scores, labels.astype(bool), scores > threshold
 
 
-def _classes(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores, labels, _ = _decisions(scores, labels, threshold=0.5)
-    if not (labels.sum(1) == 1).all():
-        raise ValueError("single-label figures need exactly one label per image")
-    return labels.argmax(1), scores.argmax(1)
+def _per_label(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    from sklearn.metrics import average_precision_score
+
+    precision, recall = _precision_recall(evaluation.predicted, evaluation.labels, axis=0)
+    ap = [average_precision_score(y, s) if y.any() else np.nan
+          for y, s in zip(evaluation.labels.T, evaluation.scores.T)]
+    return {"AP": np.array(ap), "precision": precision, "recall": recall, "F1": f_score(precision, recall),
+            "support": evaluation.labels.sum(0)}
 
 
 def _precision_recall(predicted: np.ndarray, labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -232,9 +311,11 @@ def _mean_ap(per_label: dict[str, np.ndarray]) -> float:
     return float(ap.mean()) if len(ap) else np.nan
 
 
-def _ranking_metrics(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _ranking_loss_and_coverage(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    from sklearn.metrics import coverage_error, label_ranking_loss
+
     # scikit-learn takes one column for a binary problem: a second label, never present and ranked last,
-    # changes neither figure.
+    # changes neither metric.
     if labels.shape[1] == 1:
         labels = np.hstack([labels, np.zeros_like(labels)])
         scores = np.hstack([scores, np.full_like(scores, scores.min() - 1)])

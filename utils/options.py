@@ -175,3 +175,12 @@ def run_titles(records: list[dict[str, Any]], ignore: Iterable[str] = ()) -> lis
                 shown = " ".join(map(str, value)) if isinstance(value, list) else Path(str(value)).name
                 titles[index] += f", {name}" if value is True else f", {name} {shown}"
     return titles
+
+
+def distinct_titles(titles: list[str], files: list[Path]) -> list[str]:
+    """The titles of checkpoints, with as much of their paths as distinguishes them."""
+    options = titles
+    for paths in ([f"{file.parent.name}/{file.stem}" for file in files], map(str, files)):
+        titles = [title if title and titles.count(title) == 1 else f"{option} {path}".strip()
+                  for title, option, path in zip(titles, options, paths)]
+    return titles

@@ -1,4 +1,4 @@
-"""What one or more checkpoints say about the same images."""
+"""The scores of one or more checkpoints on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,38 +11,42 @@ from utils.metrics import decisions
 
 @dataclass(frozen=True)
 class Results:
-    """images: N paths. names: of the C labels. labels: (N, C) of 0 and 1, or None where they are not known.
+    """Scores and predictions by checkpoint title.
 
-    scores, decided: title of a checkpoint -> (N, C), scores and predicted labels. reach: title -> half the width of the
-    buffer interval about 0.5 in its training, or None where the loss has none.
+    Attributes:
+        images: N paths.
+        label_names: of the C labels.
+        labels: (N, C) of 0 and 1, or None if they are not known.
+        scores, predicted: title -> (N, C), scores and predicted labels.
+        buffer_halfwidths: title -> how far the buffer interval of its loss extends around 0.5; None without a buffer.
     """
 
     images: list[Path]
-    names: list[str]
+    label_names: list[str]
     labels: np.ndarray | None
     single_label: bool
     scores: dict[str, np.ndarray] = field(default_factory=dict)
-    decided: dict[str, np.ndarray] = field(default_factory=dict)
-    reach: dict[str, float | None] = field(default_factory=dict)
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+    buffer_halfwidths: dict[str, float | None] = field(default_factory=dict)
 
-    def add(self, title: str, scores: np.ndarray, reach: float | None = None) -> None:
-        """Take in what a checkpoint says."""
-        self.scores[title], self.decided[title] = scores, decisions(scores, self.single_label)
-        self.reach[title] = reach
+    def add(self, title: str, scores: np.ndarray, buffer_halfwidth: float | None = None) -> None:
+        """Add the scores (N, C) of a checkpoint."""
+        self.scores[title], self.predicted[title] = scores, decisions(scores, self.single_label)
+        self.buffer_halfwidths[title] = buffer_halfwidth
 
-    def buffers(self) -> dict[str, float]:
-        """The reach to show with each checkpoint: where its loss has none, that of another one, or R4C's default."""
-        common = next((reach for reach in self.reach.values() if reach is not None), 0.1)
-        own = {title: self.reach.get(title) for title in self.scores}
-        return {title: common if reach is None else reach for title, reach in own.items()}
+    def shown_buffers(self) -> dict[str, float | None]:
+        """The buffer to draw for each checkpoint: for a loss without one, that of another checkpoint, if any."""
+        shared = next((width for width in self.buffer_halfwidths.values() if width is not None), None)
+        return {title: shared if width is None else width for title, width in self.buffer_halfwidths.items()}
 
-    def of(self, chosen: Sequence[int]) -> "Results":
-        """The same of some of the images."""
-        return Results([self.images[image] for image in chosen], self.names,
-                       None if self.labels is None else self.labels[chosen], self.single_label,
-                       {title: own[chosen] for title, own in self.scores.items()},
-                       {title: own[chosen] for title, own in self.decided.items()}, self.reach)
+    def subset(self, indices: Sequence[int]) -> "Results":
+        """The results on some of the images."""
+        return Results([self.images[index] for index in indices], self.label_names,
+                       None if self.labels is None else self.labels[indices], self.single_label,
+                       {title: scores[indices] for title, scores in self.scores.items()},
+                       {title: predicted[indices] for title, predicted in self.predicted.items()},
+                       self.buffer_halfwidths)
 
-    def names_of(self, image: int) -> list[str]:
-        """The image's labels."""
-        return [name for name, label in zip(self.names, self.labels[image]) if label]
+    def label_names_of(self, index: int) -> list[str]:
+        """The names of an image's labels."""
+        return [name for name, label in zip(self.label_names, self.labels[index]) if label]

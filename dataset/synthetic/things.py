@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from .canvas import CARS, GROUND, ID, PALE, ROOFS, SHADE, SOLID, WHITE, Canvas, Colour, box, circle, scaled, rotated
+from .canvas import CARS, GROUND, ID, PALE, ROOFS, SHADE, SOLID, WHITE, Canvas, Colour, box, circle, rotated, scaled
 
 
 def car(c: Canvas, at: ArrayLike, angle: float) -> None:

@@ -1,8 +1,8 @@
-"""Compare runs: their curves in one figure, and a table of their test figures for Markdown, LaTeX and spreadsheets.
+"""Compare runs: their curves in one figure, and a table of their test results for Markdown, LaTeX and spreadsheets.
 
     python -m utils.evaluation.compare runs/UCM_Multilabel_* --save_path comparison
 
-Runs that differ only by their seed share a row: mean and standard deviation (of the sample, n - 1). Test figures are
+Runs that differ only by their seed share a row with mean and standard deviation (of the sample, n - 1). Test results are
 those that Test.py wrote into <run>/test_best.
 """
 
@@ -16,85 +16,89 @@ from typing import Any
 from utils.errors import InputError, exit_cleanly, summarize_names, warn
 from utils.figures.curves import draw_comparison
 from utils.figures.style import FORMATS, save_figure
-from utils.options import HelpFormatter, differ_only_by, run_titles
+from utils.metrics import METRICS, MULTILABEL_METRICS, SINGLE_LABEL_METRICS
+from utils.options import NEUTRAL_OPTIONS, HelpFormatter, differing_options, options_of, run_titles
 from utils.run.atomic import write_csv, write_text
 from utils.run.run_folder import make_folder, read_args
-
-COLUMNS = {"mAP": "mAP", "OF1": "micro F1", "macro_F1": "macro F1", "CF1": "CF1", "example_F1": "example F1",
-           "example_F2": "example F2"}
-SINGLE_LABEL_COLUMNS = {"accuracy": "accuracy", "average_accuracy": "average accuracy", "kappa": "kappa",
-                        "argmax_F1": "macro F1", "top5": "top-5", "mAP": "mAP"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """options: as in args.json. log: its log.csv. report: metrics.json of its test, or None where there is none."""
+    """record: the content of args.json. log: log.csv. report: metrics.json of its test, None if it was not tested."""
 
     folder: Path
-    options: dict[str, Any]
+    record: dict[str, Any]
     log: Path
     report: dict[str, Any] | None
 
 
 def read_run(folder: Path) -> Run:
-    """A run's folder, as Train.py and Test.py write it; metrics.json may also lie in the folder itself.
+    """Read a run's folder as Train.py and Test.py write it; metrics.json may also lie in the folder itself.
 
     Raises:
-        InputError: where it is no such folder, or no epoch is finished.
+        InputError: if it is not such a folder, or no epoch is finished.
     """
     log = folder / "log.csv"
     try:
-        options = read_args(folder)["args"]
+        record = read_args(folder)
         rows = len(log.read_text(encoding="utf-8").splitlines())
-        places = [Path(options.get("save_path") or folder) / "test_best", folder]  # save_path: where its best.pth is
-        files = [place / "metrics.json" for place in places if (place / "metrics.json").is_file()]
+        folders = [best_weights(folder, record).with_name("test_best"), folder]
+        files = [file for file in (folder / "metrics.json" for folder in folders) if file.is_file()]
         report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
         if report is not None and not {"images", "per_label"} <= report.keys() | metrics_of(report).keys():
             raise KeyError("images, per_label")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is no folder of a run: args.json and log.csv of Train.py are wanted, and "
-                         f"metrics.json of Test.py if there is one ({type(error).__name__}: {error})") from error
+        raise InputError(f"{folder} is not a run folder: expected args.json and log.csv of Train.py, and metrics.json of "
+                         f"Test.py if it was tested ({type(error).__name__}: {error})") from error
     if rows < 2:  # the first is the header
         raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
-    return Run(folder, options, log, report)
+    return Run(folder, record, log, report)
+
+
+def best_weights(folder: Path, record: dict[str, Any]) -> Path:
+    """The run's best.pth."""
+    return Path(record["args"].get("save_path") or folder) / "best.pth"
 
 
 def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
-    """Title -> the runs that differ by nothing but the seed."""
+    """Title -> the runs that differ only by the seed."""
+    options = dict(zip((run.folder for run in runs), options_of(run.record for run in runs)))
     groups: list[list[Run]] = []
     for run in runs:
-        group = next((group for group in groups if differ_only_by("seed", group[0].options, run.options)), None)
+        group = next((group for group in groups if not differing_options(
+            options[group[0].folder], options[run.folder], {*NEUTRAL_OPTIONS, "seed"})), None)
         groups.append([run]) if group is None else group.append(run)
-    titles = run_titles([group[0].options for group in groups], ignore=["seed"])
+    titles = run_titles([group[0].record for group in groups], ignore=["seed"])
     return {title if titles.count(title) == 1 else f"{title}, {group[0].folder}": group
             for title, group in zip(titles, groups)}
 
 
 def columns_of(report: dict[str, Any]) -> dict[str, str]:
-    """The names and titles of the figures that a table of such reports shows."""
-    return SINGLE_LABEL_COLUMNS if "single_label" in report else COLUMNS
+    """The names and titles of the metrics in a table of such reports."""
+    metrics = (*SINGLE_LABEL_METRICS, METRICS["mAP"]) if "single_label" in report else MULTILABEL_METRICS
+    return {metric.name: metric.column for metric in metrics if metric.column}
 
 
 def metrics_of(report: dict[str, Any]) -> dict[str, float | None]:
-    """The figures of a table by name, as fractions."""
+    """The metrics of a table by name, as fractions."""
     return {name: {**report["metrics"], **report.get("single_label", {})}[name] for name in columns_of(report)}
 
 
 def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row per group: "run", "runs" (how many were tested), and of each figure its mean and standard deviation, None
-    where it is not defined."""
+    """A row per group: "run", "runs" (how many were tested), and the mean and standard deviation of each metric, None
+    if undefined."""
     rows = []
     for title, runs in groups.items():
         tested = [metrics_of(run.report) for run in runs if run.report]
         row: dict[str, Any] = {"run": title, "runs": len(tested)}
         for name in tested[0] if tested else ():
-            row[name] = mean_and_deviation([figures[name] for figures in tested if figures[name] is not None])
+            row[name] = mean_and_deviation([metrics[name] for metrics in tested if metrics[name] is not None])
         rows.append(row)
     return rows
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (n - 1), None where there are too few values."""
+    """Mean and standard deviation (n - 1), None with too few values."""
     return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -117,9 +121,9 @@ def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, st
     return markdown
 
 
-def percent_cell(figure: tuple[float | None, float | None]) -> str:
+def percent_cell(values: tuple[float | None, float | None]) -> str:
     """Mean and standard deviation of fractions, in percent."""
-    mean, deviation = figure
+    mean, deviation = values
     if mean is None:
         return "-"
     return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
@@ -133,35 +137,35 @@ def _latex(cell: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
-    """Compare; returns the groups of runs by title."""
+    """Compare runs; returns them grouped by title."""
     parser = argparse.ArgumentParser(prog="python -m utils.evaluation.compare", description=__doc__, allow_abbrev=False,
                                      formatter_class=HelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--save_path", type=Path, default="comparison", metavar="DIR",
                         help="folder of curves.png ... and test.md, test.csv, test.tex")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="of the figure")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="formats of the figure")
     args = parser.parse_args(argv)
     runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in args.runs}.values()]
     groups = group_by_seed(runs)
     for title, group in groups.items():
-        if len({run.options.get("seed") for run in group}) < len(group):
-            warn(f"{title}: some of its {len(group)} runs have the same seed, and count as if they had not")
+        if len({run.record["args"].get("seed") for run in group}) < len(group):
+            warn(f"{title}: several of its {len(group)} runs have the same seed, but count as if they were independent")
     folder = make_folder(args.save_path)
     save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
                 folder / "curves", args.formats)
 
     untested = [run for run in runs if not run.report]
     if untested:
-        weights = Path(untested[0].options.get("save_path") or untested[0].folder) / "best.pth"
         names = summarize_names([str(run.folder) for run in untested], "run")
+        weights = best_weights(untested[0].folder, untested[0].record)
         warn(f"{names} not tested: python Test.py --weights_path {weights}")
     reports = [run.report for run in runs if run.report]
     if reports:
         if len({(report["images"], *report["per_label"]) for report in reports}) > 1:
-            warn("the runs were tested on different images or labels; their figures cannot be compared")
+            warn("the runs were tested on different images or labels; their results cannot be compared")
         if len({"single_label" in report for report in reports}) > 1:
-            raise InputError("runs with one label per image and runs with several have different figures; compare them "
-                             "in two calls")
+            raise InputError("runs with one label per image and runs with several have different metrics; compare them "
+                             "separately")
         print(write_tables(folder, table(groups), columns_of(reports[0])))
     print(f"written: {folder}")
     return groups

@@ -11,27 +11,27 @@ from torch import Tensor, nn
 
 
 def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, labels: Sequence[int]) -> Tensor:
-    """Maps (B, len(labels), H, W) of images (B, 3, H, W), at least 0, in the units of the logits.
+    """Heat maps (B, len(labels), H, W) >= 0 for images (B, 3, H, W), in units of the logits.
 
     alpha_k = mean over positions of d logit / d A_k (eq. 1), map = ReLU(sum_k alpha_k A_k) (eq. 2), where A are the
-    activations (B, K, h, w) that `layer` puts out; resized to the images (bilinear).
+    activations (B, K, h, w) that `layer` outputs; resized to the images (bilinear).
 
     Args:
         model: images -> (features, logits), in evaluation mode.
         layer: a module of the model, called once.
     """
-    kept = []
+    outputs = []
 
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        # What comes before needs no gradient: neither its memory nor its time are spent.
-        kept.append(output.detach().requires_grad_())
-        return kept[-1]
+    def cut_graph(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        # The layers before need no gradient: that saves their memory and time.
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1]
 
-    hook = layer.register_forward_hook(keep)
+    hook = layer.register_forward_hook(cut_graph)
     try:
         with torch.enable_grad():
             _, logits = model(images)
-            activations, = kept
+            activations, = outputs
             gradients = [torch.autograd.grad(logits[:, label].sum(), activations, retain_graph=True)[0]
                          for label in labels]
     finally:

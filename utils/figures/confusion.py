@@ -1,17 +1,13 @@
-"""Which labels are seen together, and which are taken for which: matrices of percents with numbers in their cells."""
-
-from pathlib import Path
+"""Which labels occur together and which are confused: matrices of percentages with numbers in their cells."""
 
 import numpy as np
-
-from utils.run.atomic import write_csv
 
 from .style import name_text, new_figure, show_caption, title_text
 
 
 def draw_confusion(counts: np.ndarray, names: list[str]):
-    """Single label: counts (C, C), true class by row and predicted class by column, in percent of the row, so that
-    frequent classes do not hide rare ones."""
+    """With one label per image: counts (C, C), true class by row and predicted class by column, in percent of the row,
+    so that frequent classes do not hide rare ones."""
     totals = counts.sum(1)
     rows = [f"{name_text(name)} ({total})" for name, total in zip(names, totals)]
     side = min(max(5, 3 + 0.27 * len(names)), 40)
@@ -23,46 +19,40 @@ def draw_confusion(counts: np.ndarray, names: list[str]):
     return figure
 
 
-def write_confusion(file: Path, counts: np.ndarray, names: list[str]) -> None:
-    """Write the counts as a csv table."""
-    write_csv(file, [["true\\predicted", *names], *([name, *row] for name, row in zip(names, counts.tolist()))])
-
-
 def percent_of_row_label(together: np.ndarray) -> np.ndarray:
-    """(C, C) images that have both labels -> percent of those with the row's; 0 for a label that no image has."""
+    """(C, C) images with both labels -> percent of the images with the row's label; 0 for a label without images."""
     return 100 * together / np.diag(together)[:, None].clip(1)
 
 
-def mistakes(decided: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(C, C) percent: of the images in which the row's label was missed, those in which the column's was predicted
-    and is absent."""
-    missed, false = (labels == 1) & ~decided, (labels == 0) & decided
+def mistakes(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C, C) percent of the images in which the row's label was missed and the column's was predicted but is absent."""
+    missed, false = (labels == 1) & ~predicted, (labels == 0) & predicted
     return 100 * (missed.T.astype(float) @ false) / missed.sum(0)[:, None].clip(1)
 
 
-def draw_co_occurrence(decided: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
-    """Which labels are seen together: in truth, and as each checkpoint predicts them.
+def draw_co_occurrence(predicted: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
+    """Which labels occur together, in truth and as each checkpoint predicts them.
 
     Args:
-        decided: title -> (N, C) of bool, the predicted labels.
+        predicted: title -> (N, C) bool.
         labels: (N, C) of 0 and 1.
         names: of the C labels.
     """
-    sets = {"true": labels, **decided}
-    matrices = {title: percent_of_row_label(own.T.astype(float) @ own) for title, own in sets.items()}
+    sets = {"true": labels, **predicted}
+    matrices = {title: percent_of_row_label(matrix.T.astype(float) @ matrix) for title, matrix in sets.items()}
     return _side_by_side(matrices, [name_text(name) for name in names], names,
-                         "% of the images with the row's label that have the column's too")
+                         "% of the images with the row's label that also have the column's label")
 
 
-def draw_mistakes(decided: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
-    """What is predicted in place of a missed label; a row says how often its label was missed. Args as
+def draw_mistakes(predicted: dict[str, np.ndarray], labels: np.ndarray, names: list[str]):
+    """What is predicted instead of a missed label, with the number of misses in each row. Args as
     `draw_co_occurrence`."""
-    missed = {title: ((labels == 1) & ~own).sum(0) for title, own in decided.items()}
+    missed = {title: ((labels == 1) & ~matrix).sum(0) for title, matrix in predicted.items()}
     rows = [f"{name_text(name)} ({'|'.join(str(count[row]) for count in missed.values())})"
             for row, name in enumerate(names)]
-    return _side_by_side({title: mistakes(own, labels) for title, own in decided.items()}, rows, names,
-                         "% of the images in which the row's label was missed (how many, panel by panel) with a false "
-                         "prediction of the column's")
+    return _side_by_side({title: mistakes(matrix, labels) for title, matrix in predicted.items()}, rows, names,
+                         "% of the images in which the row's label was missed (number per panel in brackets) with a "
+                         "false prediction of the column's")
 
 
 def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], caption: str):
@@ -70,20 +60,20 @@ def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: lis
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
     figure = new_figure(text + across * side, 0.4 + down * (side + text + 0.4))
-    for place, (name, percent) in enumerate(matrices.items(), start=1):
-        axes = figure.add_subplot(down, across, place)
-        draw_percent(axes, percent, rows if place % across == 1 or across == 1 else [""] * len(rows), columns)
+    for panel, (name, percent) in enumerate(matrices.items(), start=1):
+        axes = figure.add_subplot(down, across, panel)
+        draw_percent(axes, percent, rows if panel % across == 1 or across == 1 else [""] * len(rows), columns)
         axes.set_title(title_text(name, 30), fontsize=9)
     show_caption(figure, caption)
     return figure
 
 
 def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str]) -> None:
-    """Draw a (C, C) matrix of percents as colours and numbers, with the names of its rows and columns."""
+    """Draw a (C, C) matrix of percentages as colours and numbers, with the names of its rows and columns."""
     size = min(8, 1100 / len(rows))
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(columns)), [name_text(name) for name in columns], rotation=90, fontsize=size)
     axes.set_yticks(range(len(rows)), rows, fontsize=size)
     for row, column in np.argwhere(percent > 0.5):
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
-                  color="white" if percent[row, column] > 50 else "black", in_layout=False)  # which would take long
+                  color="white" if percent[row, column] > 50 else "black", in_layout=False)  # the layout would take long

@@ -1,20 +1,21 @@
-"""Curves over the epochs: of one run (curves.png), and of several in one figure."""
+"""Training curves: of one run (curves.png), and of several runs in one figure."""
 
 import csv
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.metrics import METRICS
 
 from .style import WIDTH, line_style, new_figure, show_legend
 
-_VALIDATION = {"val_accuracy": "accuracy", "val_mAP": "mAP", "val_OF1": "micro F1", "val_CF1": "CF1"}
+_VALIDATION = {f"val_{metric.name}": metric.column for metric in METRICS.values() if metric.in_curves}
 
 
 def read_log(log: Path) -> dict[str, list[float]]:
-    """The columns of log.csv, which `write_log` wrote; a row that is not complete is left out.
+    """The columns of a log.csv that `write_log` wrote; incomplete rows are left out.
 
     Raises:
-        InputError: for another kind of file.
+        InputError: for any other file.
     """
     try:
         with open(log, newline="", encoding="utf-8") as file:
@@ -28,11 +29,11 @@ def read_log(log: Path) -> dict[str, list[float]]:
 
 
 def draw_curves(log: Path):
-    """Of one run: the loss and its parts, the learning rate, the validation figures."""
+    """One run: the loss and its terms, the validation metrics, the learning rate."""
     columns = read_log(log)
     losses = {name: name.removeprefix("train_") for name in columns
               if name.startswith("train_") and name != "train_images_per_second"}
-    if len(losses) == 2:  # a loss of one part, which it equals
+    if len(losses) == 2:  # a loss with a single term, which it equals
         losses.popitem()
     figure = new_figure(12, 3.5)
     for axes, (title, lines) in zip(figure.subplots(1, 3), {
@@ -47,18 +48,18 @@ def draw_curves(log: Path):
 
 
 def draw_comparison(logs: dict[str, list[Path]]):
-    """Of several runs: validation mAP, the figure that selects the epoch, and the training loss as a share of the first
-    epoch's, for the losses have different units. Runs under one title, which differ by seed, look alike.
+    """Several runs: validation mAP, the metric that selects the epoch, and the training loss relative to the first
+    epoch's, because losses have different units. Runs with one title, which differ by seed, look alike.
 
     Args:
         logs: title -> the log.csv of its runs.
     """
     figure = new_figure(WIDTH * 1.4, 3.6)
     columns = {title: [read_log(log) for log in paths] for title, paths in logs.items()}
-    single = all("val_accuracy" in run for runs in columns.values() for run in runs)
-    selects = "val_accuracy" if single else "val_OF1"
-    panels = {"val_mAP": "validation mAP (%)", selects: f"validation {_VALIDATION[selects]} (%)",
-              "train_loss": "training loss / that of the first epoch"}
+    single_label = all("val_accuracy" in run for runs in columns.values() for run in runs)
+    selection_metric = "val_accuracy" if single_label else "val_OF1"
+    panels = {"val_mAP": "validation mAP (%)", selection_metric: f"validation {_VALIDATION[selection_metric]} (%)",
+              "train_loss": "training loss / first epoch's"}
     for axes, (name, title) in zip(figure.subplots(1, 3), panels.items()):
         for index, (run_title, runs) in enumerate(columns.items()):
             for run in runs:
@@ -69,8 +70,8 @@ def draw_comparison(logs: dict[str, list[Path]]):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    once = dict(zip(labels, handles))
-    show_legend(figure, once.values(), once, "lower")
+    unique = dict(zip(labels, handles))
+    show_legend(figure, unique.values(), unique, "lower")
     return figure
 
 

@@ -1,9 +1,8 @@
-"""Precision against recall of each label, over all thresholds."""
+"""Precision-recall curves of each label."""
 
 import textwrap
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from .style import WIDTH, line_style, name_text, new_figure, show_legend
 
@@ -18,6 +17,8 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
         labels: (N, C) of 0 and 1.
         names: of the C labels.
     """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
     rows = -(-len(names) // _COLUMNS)
     figure = new_figure(WIDTH, 0.6 + (1.35 + 0.1 * len(scores)) * rows)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True)
@@ -28,13 +29,13 @@ def draw_precision_recall(scores: dict[str, np.ndarray], labels: np.ndarray, nam
     for axes, name, column in zip(panels.flat, names, range(len(names))):
         present, precisions = labels[:, column], []
         axes.axhline(present.mean(), color="0.7", linewidth=0.8)
-        for index, own in enumerate(scores.values()):
+        for index, matrix in enumerate(scores.values()):
             if present.any():
-                precision, recall, _ = precision_recall_curve(present, own[:, column], drop_intermediate=True)
+                precision, recall, _ = precision_recall_curve(present, matrix[:, column], drop_intermediate=True)
                 axes.plot(recall, precision, drawstyle="steps-post", linewidth=1.1, **line_style(index, marker=False))
-                precisions.append(f"{100 * average_precision_score(present, own[:, column]):.0f}")
-        figures = textwrap.fill(f"AP {', '.join(precisions)}", 20) if precisions else "no positives"
-        axes.set_title(f"{name_text(name, 16)} ({present.sum():.0f})\n{figures}", fontsize=7)
+                precisions.append(f"{100 * average_precision_score(present, matrix[:, column]):.0f}")
+        values = textwrap.fill(f"AP {', '.join(precisions)}", 20) if precisions else "no positives"
+        axes.set_title(f"{name_text(name, 16)} ({present.sum():.0f})\n{values}", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     figure.supxlabel("recall", fontsize=8)

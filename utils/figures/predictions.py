@@ -1,4 +1,4 @@
-"""Predicted results: pictures, and beside each the labels that every checkpoint ranks highest."""
+"""Predictions: images, and next to each the labels that every checkpoint ranks highest."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -22,17 +22,17 @@ from .style import (
     title_text,
 )
 
-TOP = 7  # labels shown, as in the reference implementation's picture
+TOP = 7  # labels shown, as in the reference implementation's figure
 PER_FIGURE = 4  # images
 
 
 class Outcome(NamedTuple):
-    """How a label is shown: its mark and the colour of its text, its bar, and the legend's words."""
+    """How a label is shown: its mark, the colour of its text, its bar, and the text of the legend."""
 
     mark: str
     color: str
     bar: dict[str, str]
-    words: str
+    legend: str
 
 
 # Of (present, predicted). Marks and hatches do not depend on colour.
@@ -46,45 +46,46 @@ OUTCOMES = {
 }
 
 
-def draw_predictions(pictures: Iterable[Image.Image], results: Results) -> Iterator:
-    """Figures of up to PER_FIGURE images each: the picture and its true labels, and for each checkpoint a panel with
+def draw_predictions(images: Iterable[Image.Image], results: Results) -> Iterator:
+    """Figures of up to PER_FIGURE images each: the image and its true labels, and for each checkpoint a panel with
     the TOP labels in the order of their scores.
 
     Args:
-        pictures: of the images in `results`; taken page by page.
+        images: those in `results`; taken page by page.
     """
-    known, columns, reach = results.labels is not None, 1 + len(results.scores), results.buffers()
-    pictures = iter(pictures)
+    known, columns, buffers = results.labels is not None, 1 + len(results.scores), results.shown_buffers()
+    has_buffer, images = any(width is not None for width in buffers.values()), iter(images)
     for first in range(0, len(results.images), PER_FIGURE):
         page = range(first, min(first + PER_FIGURE, len(results.images)))
         figure = new_figure(max(WIDTH, 2.4 * columns), 0.4 + 2.25 * len(page))
         panels = figure.subplots(len(page), columns, squeeze=False, width_ratios=[0.8] + [1] * (columns - 1))
-        for (left, *rest), image in zip(panels, page):
-            show_image(left, thumbnail(next(pictures)))
-            left.set_title(name_text(results.images[image].name, 22), fontsize=8)
+        for (left, *rest), index in zip(panels, page):
+            show_image(left, thumbnail(next(images)))
+            left.set_title(name_text(results.images[index].name, 22), fontsize=8)
             if known:
-                left.set_xlabel(names_text(results.names_of(image) or ["(no label)"], 22, 4), fontsize=7.5)
+                left.set_xlabel(names_text(results.label_names_of(index) or ["(no label)"], 22, 4), fontsize=7.5)
             for axes, title in zip(rest, results.scores):
-                decided = results.decided[title][image]
-                present = results.labels[image] == 1 if known else decided
-                _draw_top(axes, results.scores[title][image], decided, present, results.names)
-                show_buffer(axes, reach[title], threshold=not results.single_label)
-                if image == first:
+                predicted = results.predicted[title][index]
+                present = results.labels[index] == 1 if known else predicted
+                _draw_top(axes, results.scores[title][index], predicted, present, results.label_names)
+                show_buffer(axes, buffers[title], threshold=not results.single_label)
+                if index == first:
                     axes.set_title(title_text(title, 24), fontsize=9, fontweight="bold")
-        looks = {outcome.words: outcome.bar for outcome in OUTCOMES.values()}
+        looks = {outcome.legend: outcome.bar for outcome in OUTCOMES.values()}
         if not known:
             looks = {"predicted": looks["present, predicted"], "not predicted": looks["absent, not predicted"]}
         handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for look in looks.values()]
-        handles.append(figure.axes[-1].axvspan(0, 0, **BUFFER))
-        figure.legend(handles, [*looks, "buffer interval"], loc="outside lower center", ncols=len(handles),
+        if has_buffer:
+            handles.append(figure.axes[-1].axvspan(0, 0, **BUFFER))
+        figure.legend(handles, [*looks, *["buffer interval"] * has_buffer], loc="outside lower center", ncols=len(handles),
                       frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
         yield figure
 
 
-def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray, names: list[str]) -> None:
+def _draw_top(axes, scores: np.ndarray, predicted: np.ndarray, present: np.ndarray, names: list[str]) -> None:
     order = np.argsort(-scores, kind="stable")
     top, below = order[:TOP], order[TOP:]
-    outcomes = [OUTCOMES[bool(present[label]), bool(decided[label])] for label in top]
+    outcomes = [OUTCOMES[bool(present[label]), bool(predicted[label])] for label in top]
     for row, (label, outcome) in enumerate(zip(top, outcomes)):
         axes.barh(row, scores[label], height=0.72, linewidth=0.8, **outcome.bar)
         axes.text(scores[label] + 0.03, row, f"{scores[label]:.2f} {outcome.mark}", va="center", fontsize=7,
@@ -97,6 +98,6 @@ def _draw_top(axes, scores: np.ndarray, decided: np.ndarray, present: np.ndarray
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     missed = [f"{names[label]}\N{NO-BREAK SPACE}{scores[label]:.2f}" for label in below
-              if present[label] and not decided[label]]
+              if present[label] and not predicted[label]]
     if missed:
         axes.set_xlabel(names_text(missed, 30, 2, "FN below: "), fontsize=7, color=RED, fontweight="bold")

@@ -1,35 +1,37 @@
-"""Whether a score of 0.8 means that 8 of 10 such labels are present."""
+"""Reliability: does a score of 0.8 mean that 8 of 10 such labels are present?"""
 
 import numpy as np
-from sklearn.calibration import calibration_curve
 
 from utils.metrics import CALIBRATION_BINS, expected_calibration_error
 
 from .style import WIDTH, line_style, new_figure, show_caption, show_legend
 
+_REMARK = "Losses that only rank, such as those with a buffer interval, order scores around 0.5 and do not calibrate them."
 
-def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray, remark: str = ""):
-    """Share of present labels against their mean score, in bins of equal width; below, how many scores a bin has.
+
+def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
+    """Share of present labels against their mean score, in bins of equal width; below, the number of scores per bin.
 
     Args:
         scores: title -> (N, C).
         labels: (N, C) of 0 and 1.
-        remark: a sentence below.
     """
+    from sklearn.calibration import calibration_curve
+
     figure = new_figure(WIDTH * 0.6, 5 + 0.2 * len(scores))
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-    for index, (title, own) in enumerate(scores.items()):
-        present, mean_score = calibration_curve(labels.ravel(), own.ravel(), n_bins=CALIBRATION_BINS)
-        error = expected_calibration_error(own, labels)
+    for index, (title, matrix) in enumerate(scores.items()):
+        present, mean_score = calibration_curve(labels.ravel(), matrix.ravel(), n_bins=CALIBRATION_BINS)
+        error = expected_calibration_error(matrix, labels)
         upper.plot(mean_score, present, label=f"{title}: ECE {100 * error:.1f} %", markersize=4,
                    **line_style(index))
-        counts, edges = np.histogram(own, CALIBRATION_BINS, (0, 1))
+        counts, edges = np.histogram(matrix, CALIBRATION_BINS, (0, 1))
         lower.stairs(counts, edges, **{name: line_style(index)[name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
     show_legend(figure, *upper.get_legend_handles_labels())
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores")
     lower.set_ylim(bottom=0.7)
     lower.yaxis.set_minor_formatter("")
-    show_caption(figure, remark)
+    show_caption(figure, _REMARK)
     return figure

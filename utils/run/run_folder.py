@@ -113,6 +113,18 @@ def read_args(folder: Path) -> dict[str, Any]:
                          f"read ({error})") from error
 
 
+def newest_checkpoint(work_dir: str | Path) -> Path:
+    """The best.pth that was written last below `work_dir`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = sorted(Path(work_dir).glob("**/best.pth"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(f"there is no run with a best.pth below {work_dir}: train one first, or give --weights_path")
+    return found[-1]
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Package versions, the device and the git commit."""
     packages = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")

@@ -85,7 +85,7 @@ def decoded(reference: str) -> np.ndarray:
 
 
 def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
-    evaluate(*both, "--save_path", tmp_path, "--report", 4, "--show_predictions", 2, "--show_gradcam", 3, "--pick",
+    evaluate(*both, "--save_path", tmp_path, "--report", 4, "--show_predictions", 2, "--show_gradcam", 3, "--select",
              "disagree", "--formats", "svg")
     drawn = {path.stem for path in tmp_path.glob("*.svg")}
     gradcam = {stem for stem in drawn if stem.startswith("gradcam_")}
@@ -194,16 +194,16 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = ["--save_path", tmp_path / "out"]
     for argv, sentence in ((["--save_path", tmp_path / "file"], "cannot be made"),
-                           (["--show_predictions", 1, "--pick", "nowhere", *out], "--pick nowhere: no such image"),
+                           (["--show_predictions", 1, "--select", "nowhere", *out], "--select nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
                            (["--images", runs["data"], "--save_path", runs["data"] / "out"], "lies among the images"),
-                           (["--pick", "best"], "--pick is for --show_predictions and --show_gradcam"),
-                           (["--images", runs["data"], "--show_gradcam", 1, "--pick", "worst", *out], "needs images"),
+                           (["--select", "best"], "--select is for --show_predictions and --show_gradcam"),
+                           (["--images", runs["data"], "--show_gradcam", 1, "--select", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert sentence in fails(capsys, evaluate, *both, *argv)
     assert not (tmp_path / "out").exists()  # all of that is said before the work
-    one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--pick", "disagree", *out]
+    one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
     assert "needs two checkpoints" in fails(capsys, evaluate, *one)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
     assert "100 images to show, but there are only 6" in capsys.readouterr().err
@@ -299,7 +299,7 @@ def test_older_numbered_figures_do_not_stay(runs, tmp_path):
     evaluate(*out, "--show_gradcam", 2, "--show_predictions", 6)
     assert len(list(tmp_path.glob("gradcam_*"))) == 2 and len(list(tmp_path.glob("predictions_*"))) == 2
     (tmp_path / "predictions_1_notes.txt").write_text("mine")
-    evaluate(*out, "--show_predictions", 1, "--pick", "best")
+    evaluate(*out, "--show_predictions", 1, "--select", "best")
     assert len(list(tmp_path.glob("gradcam_*"))) == 2  # not drawn this time
     assert {path.name for path in tmp_path.glob("predictions_*")} == {"predictions_1.svg", "predictions_1_notes.txt"}
 
@@ -326,7 +326,7 @@ def test_the_figures_show_the_images_that_were_picked(runs, tmp_path, monkeypatc
     monkeypatch.setattr("Test.save_figure", lambda figure, path, formats: saved.update({path.name: figure}))
     names = ["river99", "airplane80", "forest99"]
     evaluate("--weights_path", runs["bce"] / "best.pth", "--save_path", tmp_path, "--report", 1, "--show_predictions",
-             "--show_gradcam", "--pick", *names)
+             "--show_gradcam", "--select", *names)
     assert [path.stem for path, _ in seen] == names + names
     for path, picture in seen:
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(path)))

@@ -129,7 +129,7 @@ def test_predictions_of_a_single_label_go_by_the_highest_score():
 
 def test_predictions_without_known_labels_have_no_mistakes():
     results = example(images=2)
-    results = Results(results.images, NAMES, None, False, results.scores, results.decided)
+    results = Results(results.images, NAMES, None, False, results.scores, results.predicted)
     figure, = draw_predictions(pictures(2), results)
     assert not any("FP" in text.get_text() or "FN" in text.get_text() for text in shown_texts(figure))
     assert figure.axes[0].get_xlabel() == ""
@@ -152,7 +152,7 @@ def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
         shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::1 + len(titles)]]
         assert all(min(shape) > 0.02 for shape in shapes)  # a very long picture does not vanish
     maps = {title: np.random.default_rng(0).random((7, 32, 32)) for title in results.scores}
-    check_texts(draw_gradcam(pictures(1, size)[0], maps, range(7), results.of([0])))
+    check_texts(draw_gradcam(pictures(1, size)[0], maps, range(7), results.subset([0])))
 
 
 def test_gradcam_figure_has_labels_by_row_and_checkpoints_by_column():
@@ -190,7 +190,7 @@ def test_the_map_is_the_right_way_up():
 
 def test_histogram_has_shares_of_each_kind_and_the_buffer():
     results = example(images=400)
-    figure = draw_histogram(results.scores, results.labels, results.buffers())
+    figure = draw_histogram(results.scores, results.labels, results.shown_buffers())
     for axes, (title, scores) in zip(figure.axes, results.scores.items()):
         filled, line = [patch for patch in axes.patches if len(patch.get_path().vertices) > 10]
         for patch, label in ((filled, 1), (line, 0)):
@@ -274,7 +274,7 @@ def test_f1_over_thresholds_is_scikit_learns():
 
 def test_co_occurrence_and_mistakes_against_loops():
     results = example(images=30)
-    labels, decided = results.labels, results.decided["BCE"]
+    labels, decided = results.labels, results.predicted["BCE"]
     both, wrong = percent_of_row_label(labels.T.astype(int) @ labels), mistakes(decided, labels)
     for row in range(9):
         for column in range(9):
@@ -285,7 +285,7 @@ def test_co_occurrence_and_mistakes_against_loops():
             false = [decided[image, column] and not labels[image, column] for image in missed]
             assert wrong[row, column] == pytest.approx(100 * np.mean(false) if missed else 0)
     assert wrong.any()
-    for figure, matrices in ((draw_mistakes(results.decided, labels, NAMES), {"R4C": None, "BCE": wrong}),
+    for figure, matrices in ((draw_mistakes(results.predicted, labels, NAMES), {"R4C": None, "BCE": wrong}),
                              (draw_co_occurrence({"BCE": decided}, labels, NAMES),
                               {"true": both, "BCE": percent_of_row_label(decided.T.astype(int) @ decided)})):
         assert [axes.get_title() for axes in figure.axes] == list(matrices)
@@ -328,13 +328,13 @@ def test_each_panel_has_the_buffer_of_its_training():
     results = example(images=20, titles=[])
     for title, reach in (("BCE", None), ("narrow", 0.05), ("wide", 0.3)):
         results.add(title, np.full((20, 9), 0.58), reach)
-    assert results.buffers() == {"BCE": 0.05, "narrow": 0.05, "wide": 0.3} == results.of([1]).buffers()
+    assert results.shown_buffers() == {"BCE": 0.05, "narrow": 0.05, "wide": 0.3} == results.subset([1]).shown_buffers()
     shares = [axes.get_title().split("buffer: ")[1].split(" ")[0]
-              for axes in draw_histogram(results.scores, results.labels, results.buffers()).axes]
+              for axes in draw_histogram(results.scores, results.labels, results.shown_buffers()).axes]
     assert shares == ["0.0", "0.0", "100.0"]
     results = example(titles=[])
     results.add("BCE", np.zeros((9, 9)))
-    assert results.buffers() == {"BCE": 0.1}
+    assert results.shown_buffers() == {"BCE": 0.1}
     reliability, = [shown.figure for shown in score_figures(results) if shown.stem == "reliability"]
     assert reliability.get_supxlabel() == ""  # no R4C, no remark
 
@@ -359,14 +359,14 @@ def test_ranking_losses_of_images_are_scikit_learns():
 
 def test_picks():
     results = example(images=20)
-    wrong = {title: (results.decided[title] != results.labels).sum(1) for title in results.scores}
+    wrong = {title: (results.predicted[title] != results.labels).sum(1) for title in results.scores}
     losses = {title: image_ranking_losses(own, results.labels) for title, own in results.scores.items()}
     losses, wrong = (-sum(own.values()) for own in (losses, wrong))
     expected = sorted(range(20), key=lambda image: (losses[image], wrong[image]))
     assert rank_images(results).tolist() == expected
     assert select_images([], 3, results) == select_images(["worst"], 3, results) == expected[:3]
     assert select_images(["best"], 3, results) == expected[::-1][:3]
-    differ = (results.decided["R4C"] != results.decided["BCE"]).sum(1)
+    differ = (results.predicted["R4C"] != results.predicted["BCE"]).sum(1)
     disagree = select_images(["disagree"], 20, results)
     assert differ[disagree].tolist() == sorted(differ, reverse=True) and differ[disagree[0]] > 0
     assert select_images(["random"], 5, results) == select_images(["random"], 5, results) != [0, 1, 2, 3, 4]
@@ -404,7 +404,7 @@ def test_files_are_the_same_each_time_and_have_no_type_3_fonts(tmp_path, capsys)
     results = example(images=30)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        figure = draw_histogram(results.scores, results.labels, results.buffers())
+        figure = draw_histogram(results.scores, results.labels, results.shown_buffers())
         save_figure(figure, tmp_path / folder / "h.x", ["png", "pdf", "svg"])
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == ["h.x.pdf", "h.x.png", "h.x.svg"]
