@@ -12,6 +12,7 @@ import torch
 
 import Train
 from conftest import NAMES, ROOT, random_labels, read_scores, write_image, write_table
+from dataset import Normalize
 from loss import R4CLoss
 from model import NETWORKS, build_model
 from programs import evaluate, fails, fails_alone, train, train_ucm
@@ -26,13 +27,20 @@ def trained(ucm):
     return train_ucm(ucm)
 
 
-def test_training_images_are_augmented_and_no_others(trained):
-    """The generator of flips and rotations has drawn for each training image of both epochs, and for nothing else."""
-    generator = torch.Generator().manual_seed(3050)
-    for images in (16, 6) * 2:
-        torch.rand(3, images, dtype=torch.float64, generator=generator)
-    state = torch.load(trained / "last.pth", weights_only=True)["augmentation"]
-    assert torch.equal(state, generator.get_state())
+def test_training_images_are_augmented_and_no_others(ucm, monkeypatch):
+    """Each training image of an epoch is flipped and rotated by its own draws; validation and test images are not."""
+    augmented, all_draws = [], []
+
+    def augment(self, images, draws):
+        augmented.extend(images)
+        all_draws.append(draws)
+        return Normalize.forward(self, images)
+
+    monkeypatch.setattr("dataset.augment.AugmentAndNormalize.forward", augment)
+    trained = train_ucm(ucm)
+    evaluate("--weights_path", trained / "best.pth")
+    assert len(augmented) == 2 * 22  # images in two epochs
+    assert len(set(torch.cat(all_draws).flatten().tolist())) == 3 * 2 * 22
 
 
 def test_run_folder(curves, trained, ucm):
@@ -170,7 +178,7 @@ def test_the_original_readmes_command_line(tmp_path, monkeypatch):
 
 def test_the_options_of_r4c_reach_the_loss():
     def attributes(*argv):
-        return vars(Train.build_loss_from(Train.parse_arguments(list(argv))))
+        return vars(Train.build_criterion(Train.parse_arguments(list(argv))))
 
     assert attributes() == vars(R4CLoss())
     changed = attributes("--number_sample", "3", "--range_sample", "0.2", "--number_label", "5", "--range_label", "0.3",
@@ -290,7 +298,7 @@ def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path
     images = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))[:20]]
     (tmp_path / "train.txt").write_text("\n".join(images))
     folder = train_ucm(ucm, "--train_dir", tmp_path / "train.txt")
-    assert "say with --test_dir" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
+    assert "name the images to test with --test_dir" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
 
 
 def test_labels_of_a_table_with_unicode_names(tmp_path):
@@ -314,7 +322,7 @@ def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="No space left on device.*the earlier one is kept"):
+    with pytest.raises(InputError, match="No space left on device.*the previous one is unchanged"):
         save_checkpoint(path, {"epoch": 2})
     assert torch.load(path)["epoch"] == 1 and list(tmp_path.iterdir()) == [path]
 
@@ -326,7 +334,7 @@ def test_a_checkpoint_that_does_not_fit_says_why(tmp_path):
     save_checkpoint(path, {"epoch": 1})
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, before[1]))
-        with pytest.raises(InputError, match=r"last.pth could not be written \(File too large\); the earlier one"):
+        with pytest.raises(InputError, match=r"last.pth could not be written \(File too large\); the previous one"):
             save_checkpoint(path, {"epoch": 2, "state_dict": torch.zeros(10**6)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -98,7 +98,7 @@ def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
                            (tmp_path / "none", "no images (.jpg"),
-                           (trained / "log.csv", "log.csv cannot be decoded (no known image format)")]:
+                           (trained / "log.csv", "log.csv cannot be decoded (unknown image format)")]:
         assert sentence in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
 
 
@@ -114,11 +114,11 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
                   ["--dataset", "Custom", "--data_root", tmp_path / "AID"],  # another split
                   ["--data_root", tmp_path / "deeper"]):  # another depth
         error = fails(capsys, evaluate, *weights, *other)
-        assert "were trained or validated on" in error and "say with --test_dir" in error
+        assert "were trained or validated on" in error and "name the images to test with --test_dir" in error
     assert evaluate(*weights, "--test_dir", folder / "test.txt")["images"] == 20
     assert "warning" not in capsys.readouterr().err
     evaluate(*weights, "--test_dir", folder / "train.txt")  # if one asks for it
-    assert "warning: 16 of the 16 test images were trained or validated on" in capsys.readouterr().err
+    assert "warning: 16 of the 16 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
     # Other pictures are all tested on: none of them is needed for training.
     write_others(tmp_path / "other", dict.fromkeys(SCENES[1:], 1))  # of the same names
     assert evaluate(*weights, "--dataset", "Custom", "--data_root", tmp_path / "other")["images"] == 3
@@ -132,7 +132,7 @@ def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
         assert evaluate(*weights, *same_files)["images"] == 40
     write_others(tmp_path / "others" / "AID", dict.fromkeys(SCENES, 2))
     assert evaluate(*weights, "--data_root", tmp_path / "others")["images"] == 8
-    assert "all 8 are tested on" in capsys.readouterr().out
+    assert "all 8 are tested" in capsys.readouterr().out
     # With folders for a split, the test folder is the test; the training's --train_ratio is none of its business.
     (tmp_path / "others" / "AID").rename(tmp_path / "test")
     (tmp_path / "others" / "AID").mkdir()
@@ -146,7 +146,7 @@ def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
     torch.save(torch.load(folder / "best.pth")["state_dict"], tmp_path / "bare.pth")
     error = fails(capsys, evaluate, "--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4,
                   "--dataset", "AID", "--data_root", data_root)
-    assert "does not know which images it was trained on" in error and "--test_dir" in error
+    assert "does not record which images it was trained on" in error and "--test_dir" in error
 
 
 def test_own_table_from_training_to_predictions(tmp_path, capsys):
@@ -190,13 +190,13 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
 
 def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
     error = fails(capsys, train, "--dataset", "UCM_Multilabel", "--data_root", ucm, "--loss", "ce")
-    assert "--loss ce is for classes, one per image" in error
+    assert "--loss ce needs exactly one class per image" in error
 
 
 @pytest.mark.parametrize("argv, sentence", [
     (["--train_ratio", "1"], "--train_ratio: must be above 0 and at most 0.99, not 1"),
     (["--train_ratio", "0.01"], "too few images in 4 classes (Airport: 20, BareLand: 20, ...)"),
-    (["--label_num", "30"], "--label_num 30, but the data has 4 labels"),
+    (["--label_num", "30"], "--label_num 30, but the data have 4 labels"),
     (["--dataset", "Custom", "--label_path", "nowhere.csv"], "label table nowhere.csv does not exist")])
 def test_bad_options(data_root, capsys, argv, sentence):
     assert sentence in fails(capsys, train, "--dataset", "AID", "--data_root", data_root, *argv)
@@ -208,7 +208,7 @@ def test_a_text_file_named_as_an_image(tmp_path, capsys):
         (tmp_path / "AID" / "Pond" / f"pond_{number}.jpg").write_text("not an image")
     error = fails(capsys, train, "--dataset", "AID", "--data_root", tmp_path, "--work-dir", tmp_path / "runs",
                   "--train_ratio", "0.5")
-    assert "Pond/pond_" in error and "cannot be decoded (no known image format)" in error
+    assert "Pond/pond_" in error and "cannot be decoded (unknown image format)" in error
 
 
 def test_training_images_are_cropped_and_those_of_validation_are_not(data_root, monkeypatch):

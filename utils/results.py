@@ -37,7 +37,8 @@ class Results:
     def shown_buffers(self) -> dict[str, float | None]:
         """The buffer to draw for each checkpoint: for a loss without one, that of another checkpoint, if any."""
         shared = next((width for width in self.buffer_halfwidths.values() if width is not None), None)
-        return {title: shared if width is None else width for title, width in self.buffer_halfwidths.items()}
+        widths = {title: self.buffer_halfwidths.get(title) for title in self.scores}
+        return {title: shared if width is None else width for title, width in widths.items()}
 
     def subset(self, indices: Sequence[int]) -> "Results":
         """The results on some of the images."""

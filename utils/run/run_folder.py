@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL
 import torch
+import torchvision
 
 from utils.errors import InputError
 from utils.run.atomic import lock, unlock, write_csv, write_text
@@ -127,10 +130,10 @@ def newest_checkpoint(work_dir: str | Path) -> Path:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Package versions, the device and the git commit."""
-    packages = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")
     return {
-        "versions": {"python": platform.python_version(),
-                     **{package: importlib.metadata.version(package) for package in packages}},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "torchvision": torchvision.__version__, "numpy": np.__version__, "pillow": PIL.__version__,
+                     "scikit-learn": importlib.metadata.version("scikit-learn")},  # whose import takes a second
         "device": torch.cuda.get_device_name(device) if device.type == "cuda"
         else f"{device.type} ({torch.get_num_threads()} threads, {platform.machine()})",
         "git_commit": _git_commit(),

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from programs import fails
-from utils.evaluation.compare import COLUMNS, SINGLE_LABEL_COLUMNS, main
+from utils.evaluation.compare import main
 from utils.figures.curves import draw_comparison
-from utils.options import differ_only_by, run_titles
+from utils.metrics import MULTILABEL_METRICS, SINGLE_LABEL_METRICS
+from utils.options import NEUTRAL_OPTIONS, differing_options, options_of, run_titles
 
-FIGURES = dict.fromkeys(COLUMNS, 0.5)
+METRICS = dict.fromkeys((metric.name for metric in MULTILABEL_METRICS), 0.5)
 
 
 def write_run(folder: Path, map_: float | None, epochs: int = 3, single_label: bool = False, **options) -> Path:
@@ -26,9 +27,9 @@ def write_run(folder: Path, map_: float | None, epochs: int = 3, single_label: b
     with open(folder / "log.csv", "w", newline="") as file:
         csv.writer(file).writerows([names, *rows])
     if map_ is not None:
-        report = {"images": 6, "per_label": {"a": {}, "b": {}}, "metrics": {**FIGURES, "mAP": map_}}
+        report = {"images": 6, "per_label": {"a": {}, "b": {}}, "metrics": {**METRICS, "mAP": map_}}
         if single_label:
-            report["single_label"] = {**dict.fromkeys(SINGLE_LABEL_COLUMNS, 0.25), "top5": None}
+            report["single_label"] = {**dict.fromkeys((metric.name for metric in SINGLE_LABEL_METRICS), 0.25), "top5": None}
         (folder / "test_best" / "metrics.json").write_text(json.dumps(report))
     return folder
 
@@ -73,7 +74,7 @@ def test_curves_are_those_of_the_logs(tmp_path):
             "two": [write_run(tmp_path / "c", None) / "log.csv"]}
     figure = draw_comparison(logs)
     assert [axes.get_title() for axes in figure.axes] == [
-        "validation mAP (%)", "validation micro F1 (%)", "training loss / that of the first epoch"]
+        "validation mAP (%)", "validation micro F1 (%)", "training loss / first epoch's"]
     for axes, values in zip(figure.axes, ([10, 20, 30], [20, 40, 60], [1, 1 / 2, 1 / 3])):
         for line, epochs in zip(axes.lines, (3, 2, 3)):
             assert list(line.get_xdata()) == list(range(1, epochs + 1))
@@ -116,7 +117,7 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     write_run(tmp_path / "again", 0.5, loss="bce")
     compare(tmp_path, tmp_path / "b", tmp_path / "again")
-    assert "BCE: some of its 2 runs have the same seed" in capsys.readouterr().err
+    assert "BCE: several of its 2 runs have the same seed" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     write_run(tmp_path / "single", 0.5, single_label=True)
     foreign = write_run(tmp_path / "foreign", 0.5)
@@ -125,11 +126,11 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     (other / "test_best" / "metrics.json").write_text('{"mAP": 1}')
     write_run(tmp_path / "started", None, epochs=0)
     (tmp_path / "file").write_text("")
-    for argv, sentence in (([tmp_path / "nowhere"], "nowhere is no folder of a run"),
-                           ([tmp_path / "empty"], "empty is no folder of a run"),
+    for argv, sentence in (([tmp_path / "nowhere"], "nowhere is not a run folder"),
+                           ([tmp_path / "empty"], "empty is not a run folder"),
                            ([tmp_path / "started"], "has no finished epoch"),
-                           ([tmp_path / "b", tmp_path / "single"], "compare them in two calls"),
-                           ([foreign], "is not the log of a run"), ([other], "other is no folder of a run"),
+                           ([tmp_path / "b", tmp_path / "single"], "compare them separately"),
+                           ([foreign], "is not the log of a run"), ([other], "other is not a run folder"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
         assert sentence in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
@@ -138,16 +139,36 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
 def test_titles_say_what_differs():
     run = {"dataset": "UCM", "model": "Swin-T", "image_size": 64, "loss": "bce", "lr": 0.1, "seed": 1, "device": "cpu",
            "train_dir": "/some/where/train.txt"}
-    assert run_titles([run, {**run, "loss": "r4c", "lr": 0.2}]) == ["BCE", "R4C"]
+
+    def titles_of(*runs, **options):
+        return run_titles([{"args": run} if run else {} for run in runs], **options)
+
+    assert titles_of(run, {**run, "loss": "r4c", "lr": 0.2}) == ["BCE", "R4C"]
     for change, titles in (({"loss": "r4c", "model": "VGGNet-16"}, ["BCE, model Swin-T", "R4C, model VGGNet-16"]),
                            ({"lr": 0.2, "device": "cuda", "train_dir": "/b/t.txt"}, ["BCE, lr 0.1", "BCE, lr 0.2"]),
                            ({"train_dir": "/b/t.txt"}, ["BCE, train_dir train.txt", "BCE, train_dir t.txt"])):
-        assert run_titles([run, {**run, **change}]) == titles
-    assert run_titles([run, run, {}]) == ["BCE", "BCE", ""]
-    assert run_titles([run, {**run, "seed": 2}], ignore=["seed"]) == ["BCE", "BCE"]
+        assert titles_of(run, {**run, **change}) == titles
+    assert titles_of(run, run, {}) == ["BCE", "BCE", ""]
+    assert titles_of(run, {**run, "seed": 2}, ignore=["seed"]) == ["BCE", "BCE"]
     # Options that older code did not have are off in its runs.
-    assert run_titles([run, {**run, "amp": False}]) == ["BCE", "BCE"]
-    assert run_titles([run, {**run, "amp": True}]) == ["BCE", "BCE, amp"]
-    assert run_titles([run, {**run, "parts": ["label", "sample"]}]) == ["BCE", "BCE, parts label sample"]
-    assert differ_only_by("seed", {**run, "amp": False, "cache": None, "seed": 2}, {**run, "cache": "x"})
-    assert not differ_only_by("seed", {**run, "amp": True}, run)
+    assert titles_of(run, {**run, "amp": False}) == ["BCE", "BCE"]
+    assert titles_of(run, {**run, "amp": True}) == ["BCE", "BCE, amp"]
+    assert titles_of(run, {**run, "parts": ["label", "sample"]}) == ["BCE", "BCE, parts label sample"]
+    assert run_titles([{"args": run, "loss_title": "Binary"}]) == ["Binary"]
+    changed = {**run, "amp": False, "cache": None, "seed": 2}, {**run, "cache": "x"}
+    assert differing_options(*changed, NEUTRAL_OPTIONS) == ["seed"]
+    assert differing_options({**run, "amp": True}, run, NEUTRAL_OPTIONS) == ["amp"]
+
+
+def test_an_option_that_did_not_exist_has_its_default(tmp_path):
+    """Of the newer runs: an older one was not started with another value."""
+    old, same, changed = write_run(tmp_path / "a", 0.5), write_run(tmp_path / "b", 0.6, seed=2, new=4), write_run(
+        tmp_path / "c", 0.7, new=5)
+    for folder in (same, changed):
+        record = json.loads((folder / "args.json").read_text())
+        (folder / "args.json").write_text(json.dumps({**record, "defaults": {"new": 4}}))
+    groups = compare(tmp_path, old, same, changed)
+    assert {title: [run.folder for run in group] for title, group in groups.items()} == {
+        "R4C, new 4": [old, same], "R4C, new 5": [changed]}
+    assert options_of([{"args": {"lr": 1}}, {"args": {"lr": 2}, "defaults": {"new": 4}}, {}]) == [
+        {"lr": 1, "new": 4}, {"lr": 2, "new": 4}, {}]

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -98,6 +99,12 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     overall, per_label = page.tables
     assert overall[0] == ["", "R4C", "BCE"]
     assert overall[2] == ["mAP", *(f"{100 * report['metrics']['mAP']:.2f}" for report in reports.values())]
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name, title, best in (("mAP", "mAP", max), ("hamming_loss", "Hamming loss", min), ("coverage", "coverage (labels)",
+                                                                                         min)):
+        values = [report["metrics"][name] for report in reports.values()]
+        cells = re.search(rf"<td>{re.escape(title)}</td>(.*?)</tr>", html)[1].split("<td")[1:]
+        assert [cell.startswith(" class=best>") for cell in cells] == [value == best(values) for value in values]
     assert [row[0] for row in per_label[1:]] == NAMES
     assert per_label[0] == ["label", "positives", *(f"{title} {figure}" for title in reports
                                                     for figure in ("AP", "P", "R", "F1"))]
@@ -154,14 +161,14 @@ def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
     content["label_names"] = [content["label_names"][column] for column in order]
     for name in ("fc.weight", "fc.bias"):
         content["state_dict"][name] = content["state_dict"][name][order]
-    content["args"]["loss"] = "asl"
+    content["args"]["loss"], content["loss_title"] = "asl", "ASL"
     torch.save(content, tmp_path / "other.pth")
-    seen = []
-    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, *args: seen.append(maps) or new_figure(1, 1))
+    drawn = []
+    monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, *args: drawn.append(maps) or new_figure(1, 1))
     evaluate("--weights_path", runs["bce"] / "best.pth", tmp_path / "other.pth", "--save_path", tmp_path / "out",
              "--show_gradcam", 1)
-    np.testing.assert_allclose(seen[0]["BCE"], seen[0]["ASL"], atol=1e-6)
-    assert seen[0]["BCE"].any()
+    np.testing.assert_allclose(drawn[0]["BCE"], drawn[0]["ASL"], atol=1e-6)
+    assert drawn[0]["BCE"].any()
     (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     np.testing.assert_array_equal(labels, same_labels)
@@ -197,14 +204,14 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
                            (["--show_predictions", 1, "--select", "nowhere", *out], "--select nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
-                           (["--images", runs["data"], "--save_path", runs["data"] / "out"], "lies among the images"),
+                           (["--images", runs["data"], "--save_path", runs["data"] / "out"], "lies inside the data set"),
                            (["--select", "best"], "--select is for --show_predictions and --show_gradcam"),
                            (["--images", runs["data"], "--show_gradcam", 1, "--select", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert sentence in fails(capsys, evaluate, *both, *argv)
     assert not (tmp_path / "out").exists()  # all of that is said before the work
     one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
-    assert "needs two checkpoints" in fails(capsys, evaluate, *one)
+    assert "needs at least two checkpoints" in fails(capsys, evaluate, *one)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
     assert "100 images to show, but there are only 6" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"predictions_1.svg", "predictions_2.svg"}
@@ -253,7 +260,7 @@ def test_checkpoints_for_different_test_images_are_not_compared(scenes, tmp_path
     weights = [train("--dataset", "AID", "--data_root", scenes, "--loss", loss, "--seed", seed, "--work-dir", tmp_path,
                      "--max_epoch", 1) / "best.pth" for loss, seed in (("ce", 1), ("bce", 2))]
     error = fails(capsys, evaluate, "--weights_path", *weights)
-    assert f"{weights[0]} and {weights[1]} are not for the same test images; say with --test_dir" in error
+    assert f"{weights[0]} and {weights[1]} do not have the same test images; name the images to test with --test_dir" in error
     out = ["--save_path", tmp_path / "out", "--test_dir", weights[0].with_name("test.txt")]
     assert evaluate("--weights_path", *weights, *out)["images"] == 64
     assert "were trained or validated on" in capsys.readouterr().err  # by the second
@@ -262,9 +269,11 @@ def test_checkpoints_for_different_test_images_are_not_compared(scenes, tmp_path
 def test_the_buffer_is_that_of_the_training(runs, tmp_path, monkeypatch):
     content = torch.load(runs["r4c"] / "best.pth", weights_only=True)
     content["args"]["range_label"] = 0.3
+    assert content.pop("buffer_halfwidth") == 0.1  # as older versions, which do not record it
     torch.save(content, tmp_path / "wide.pth")
     drawn = []
-    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results: drawn.append(results.reach) or [])
+    monkeypatch.setattr("utils.figures.scores.draw_predictions",
+                        lambda images, results: drawn.append(results.buffer_halfwidths) or [])
     evaluate("--weights_path", runs["bce"] / "best.pth", runs["r4c"] / "best.pth", tmp_path / "wide.pth", "--save_path",
              tmp_path / "out", "--show_predictions", 1)
     assert list(drawn[0].values()) == [None, 0.1, 0.3]
@@ -313,21 +322,21 @@ def test_rows_of_gradcam(tmp_path, monkeypatch, labels, scores, rows):
     one = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
     for title, own in zip(("R4C", "BCE"), scores):
         one.add(title, np.array([own]))
-    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, shown, results: list(shown))
+    monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, labels, results: list(labels))
     assert Test.explain([], one, torch.device("cpu")) == rows
 
 
-def test_the_figures_show_the_images_that_were_picked(runs, tmp_path, monkeypatch):
-    seen, saved = [], {}
-    monkeypatch.setattr("Test.draw_predictions", lambda pictures, results: seen.extend(
-        zip(results.images, pictures)) or [])
-    monkeypatch.setattr("Test.draw_gradcam", lambda picture, maps, shown, results: seen.append(
-        (results.images[0], picture)) or new_figure(1, 1))
-    monkeypatch.setattr("Test.save_figure", lambda figure, path, formats: saved.update({path.name: figure}))
+def test_the_figures_show_the_selected_images(runs, tmp_path, monkeypatch):
+    shown, saved = [], {}
+    monkeypatch.setattr("utils.figures.scores.draw_predictions", lambda images, results: shown.extend(
+        zip(results.images, images)) or [])
+    monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, labels, results: shown.append(
+        (results.images[0], image)) or new_figure(1, 1))
+    monkeypatch.setattr("utils.figures.scores.save_figure", lambda figure, path, formats: saved.update({path.name: figure}))
     names = ["river99", "airplane80", "forest99"]
     evaluate("--weights_path", runs["bce"] / "best.pth", "--save_path", tmp_path, "--report", 1, "--show_predictions",
              "--show_gradcam", "--select", *names)
-    assert [path.stem for path, _ in seen] == names + names
-    for path, picture in seen:
-        np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(path)))
+    assert [path.stem for path, _ in shown] == names + names
+    for path, image in shown:
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(path)))
     assert [axes.get_title() for axes in saved["training"].axes] == ["training loss", "validation (%)", "learning rate"]

@@ -20,9 +20,19 @@ from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall
 from utils.figures.predictions import PER_FIGURE, TOP, draw_predictions
-from utils.figures.reliability import draw_reliability
-from utils.figures.scores import NOT_PROBABILITIES, score_figures
-from utils.figures.style import BLUE, RED, line_style, name_text, names_text, new_figure, save_figure, title_text
+from utils.figures.reliability import _REMARK, draw_reliability
+from utils.figures.scores import score_figures
+from utils.figures.style import (
+    BLUE,
+    BUFFER,
+    RED,
+    line_style,
+    name_text,
+    names_text,
+    new_figure,
+    save_figure,
+    title_text,
+)
 from utils.figures.threshold import draw_thresholds
 from utils.metrics import expected_calibration_error, f1_over_thresholds, image_ranking_losses
 from utils.results import Results
@@ -41,13 +51,13 @@ def example(images: int = 9, names: list[str] = NAMES, single_label: bool = Fals
     if single_label:
         labels = np.eye(len(names), dtype=np.uint8)[rng.integers(0, len(names) - 1, images)]
     results = Results([Path(f"folder/image {index}.png") for index in range(images)], names, labels, single_label)
-    for title, noise, reach in zip(titles, itertools.cycle((1.0, 2.0, 1.5)), itertools.cycle((None, 0.1, None))):
+    for title, noise, halfwidth in zip(titles, itertools.cycle((1.0, 2.0, 1.5)), itertools.cycle((None, 0.1, None))):
         scores = 1 / (1 + np.exp(-1.5 * (2.0 * labels - 1) - noise * rng.standard_normal(labels.shape)))
-        results.add(title, scores, reach)
+        results.add(title, scores, halfwidth)
     return results
 
 
-def pictures(number: int, size: tuple[int, int] = (40, 30)) -> list[Image.Image]:
+def images(number: int, size: tuple[int, int] = (40, 30)) -> list[Image.Image]:
     return [Image.new("RGB", size, (20 * index, 100, 50)) for index in range(number)]
 
 
@@ -76,7 +86,7 @@ def check_texts(figure) -> None:
 
 def test_predictions_show_the_top_labels_in_order_with_their_outcome():
     results = example()
-    figure, *_ = draw_predictions(pictures(9), results)
+    figure, *_ = draw_predictions(images(9), results)
     marks = {"FP": 0, "FN": 0}
     for image in range(PER_FIGURE):
         left, *panels = figure.axes[3 * image:3 * image + 3]
@@ -112,13 +122,13 @@ def test_predictions_show_the_top_labels_in_order_with_their_outcome():
 def test_labels_below_the_top_are_missed_only_where_they_were_not_predicted():
     results = Results([Path("a.png")], NAMES, np.ones((1, 9), np.uint8), False)
     results.add("R4C", np.array([[0.9, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]]))
-    figure, = draw_predictions(pictures(1), results)
+    figure, = draw_predictions(images(1), results)
     assert figure.axes[1].get_xlabel() == "FN below: label i\xa00.30"
 
 
 def test_predictions_of_a_single_label_go_by_the_highest_score():
     results = example(single_label=True)
-    figure, *_ = draw_predictions(pictures(9), results)
+    figure, *_ = draw_predictions(images(9), results)
     for image in range(PER_FIGURE):
         scores, axes = results.scores["R4C"][image], figure.axes[3 * image + 1]
         right = results.labels[image].argmax() == scores.argmax()
@@ -129,8 +139,9 @@ def test_predictions_of_a_single_label_go_by_the_highest_score():
 
 def test_predictions_without_known_labels_have_no_mistakes():
     results = example(images=2)
-    results = Results(results.images, NAMES, None, False, results.scores, results.predicted)
-    figure, = draw_predictions(pictures(2), results)
+    results = Results(results.images, NAMES, None, False, results.scores, results.predicted,
+                      results.buffer_halfwidths)
+    figure, = draw_predictions(images(2), results)
     assert not any("FP" in text.get_text() or "FN" in text.get_text() for text in shown_texts(figure))
     assert figure.axes[0].get_xlabel() == ""
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
@@ -145,21 +156,21 @@ def test_predictions_without_known_labels_have_no_mistakes():
     for shape, size in enumerate([(40, 30), (2000, 20), (10, 900)])])
 def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
     results = example(images=5, names=names, titles=titles)
-    pages = list(draw_predictions(pictures(5, size), results))
+    pages = list(draw_predictions(images(5, size), results))
     assert len(pages) == 2 and len(pages[1].axes) == 1 + len(titles)
     for figure in pages:
         check_texts(figure)
         shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::1 + len(titles)]]
         assert all(min(shape) > 0.02 for shape in shapes)  # a very long picture does not vanish
     maps = {title: np.random.default_rng(0).random((7, 32, 32)) for title in results.scores}
-    check_texts(draw_gradcam(pictures(1, size)[0], maps, range(7), results.subset([0])))
+    check_texts(draw_gradcam(images(1, size)[0], maps, range(7), results.subset([0])))
 
 
 def test_gradcam_figure_has_labels_by_row_and_checkpoints_by_column():
     results = example(images=1)
     shown = [3, 0, 8]
     maps = {"R4C": np.random.default_rng(0).random((3, 32, 32)), "BCE": np.zeros((3, 32, 32))}
-    figure = draw_gradcam(pictures(1)[0], maps, shown, results)
+    figure = draw_gradcam(images(1)[0], maps, shown, results)
     left, *cells, bar = figure.axes
     assert left.get_title() == "image 0.png"
     for column, title in enumerate(("R4C", "BCE")):
@@ -181,7 +192,7 @@ def test_the_map_is_the_right_way_up():
     results = example(images=1)
     heat = np.zeros((1, 8, 8))
     heat[0, 0, 0] = 1  # top left
-    figure = draw_gradcam(pictures(1)[0], {"R4C": heat}, [0], results)
+    figure = draw_gradcam(images(1)[0], {"R4C": heat}, [0], results)
     axes = figure.axes[1]
     assert axes.images[1].get_extent() == [0, 1, 0, 1] and axes.images[1].origin == "upper"
     line = axes.collections[0].get_paths()[0].vertices
@@ -215,14 +226,14 @@ def test_expected_calibration_error_against_a_loop():
     assert expected_calibration_error(scores, labels) == pytest.approx(expected) and expected > 0.01
     assert expected_calibration_error(labels.astype(float), labels) == 0
     assert expected_calibration_error(np.array([[0.9, 0.1]]), np.array([[0, 1]])) == pytest.approx(0.9)
-    figure = draw_reliability(results.scores, labels, NOT_PROBABILITIES)
+    figure = draw_reliability(results.scores, labels)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     inner = example(images=50)  # no scores on the edges of bins
     for line, own in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
         places = np.minimum(own * 10, 9).astype(int)
         expected_line = [[values[places == place].mean() for place in np.unique(places)] for values in (own, labels)]
         np.testing.assert_allclose(line.get_data(), expected_line)
-    assert figure.get_supxlabel().replace("\n", " ") == NOT_PROBABILITIES
+    assert figure.get_supxlabel().replace("\n", " ") == _REMARK
     check_texts(figure)
 
 
@@ -262,7 +273,7 @@ def test_f1_over_thresholds_is_scikit_learns():
         for value, average in ((micro, "micro"), (macro, "macro")):
             expected = f1_score(labels, scores > threshold, average=average, zero_division=0)
             assert value[index] == pytest.approx(expected)
-    figure = draw_thresholds(results.scores, labels, reach=0.1)
+    figure = draw_thresholds(results.scores, labels, buffer_halfwidth=0.1)
     curves = f1_over_thresholds(scores, labels, np.linspace(0.01, 0.99, 99))
     for axes, curve in zip(figure.axes, curves):
         np.testing.assert_allclose(axes.lines[0].get_data(), [np.linspace(0.01, 0.99, 99), 100 * curve])
@@ -326,17 +337,28 @@ def test_confusion_figure_is_in_percent_of_the_row():
 
 def test_each_panel_has_the_buffer_of_its_training():
     results = example(images=20, titles=[])
-    for title, reach in (("BCE", None), ("narrow", 0.05), ("wide", 0.3)):
-        results.add(title, np.full((20, 9), 0.58), reach)
+    for title, halfwidth in (("BCE", None), ("narrow", 0.05), ("wide", 0.3)):
+        results.add(title, np.full((20, 9), 0.58), halfwidth)
     assert results.shown_buffers() == {"BCE": 0.05, "narrow": 0.05, "wide": 0.3} == results.subset([1]).shown_buffers()
     shares = [axes.get_title().split("buffer: ")[1].split(" ")[0]
               for axes in draw_histogram(results.scores, results.labels, results.shown_buffers()).axes]
     assert shares == ["0.0", "0.0", "100.0"]
+
+
+def test_losses_without_a_buffer_are_shown_without_one():
     results = example(titles=[])
-    results.add("BCE", np.zeros((9, 9)))
-    assert results.shown_buffers() == {"BCE": 0.1}
-    reliability, = [shown.figure for shown in score_figures(results) if shown.stem == "reliability"]
-    assert reliability.get_supxlabel() == ""  # no R4C, no remark
+    results.add("BCE", np.full((9, 9), 0.3))
+    assert results.shown_buffers() == {"BCE": None}
+    histogram = draw_histogram(results.scores, results.labels, results.shown_buffers())
+    thresholds = draw_thresholds(results.scores, results.labels, None)
+    predictions, *_ = draw_predictions(images(9), results)
+    assert histogram.axes[0].get_title() == "BCE"
+    for figure in (histogram, thresholds, predictions):
+        assert not [patch for axes in figure.axes for patch in axes.patches
+                    if same_color(patch.get_facecolor(), BUFFER["color"])]
+        assert "buffer interval" not in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert any(line.get_xdata()[0] == 0.5 for axes in figure.axes for line in axes.lines)  # the threshold
+    assert len(list(score_figures(results))) == 6
 
 
 def test_lines_of_many_runs_differ():
@@ -373,20 +395,21 @@ def test_picks():
     assert select_images(["image 3", "image 11.png", "folder/image 3.png"], 1, results) == [3, 11]
 
 
-def test_picks_that_cannot_be(capsys):
+def test_selections_that_are_refused(capsys):
     results = example(images=3)
     assert len(select_images(["worst"], 50, results)) == 3
     assert "50 images to show, but there are only 3" in capsys.readouterr().err
-    twins = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
+    same_name = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
                     {"R4C": np.zeros((2, 9), bool)})
-    assert select_images(["b/x"], 1, twins) == [1] and select_images([], 1, twins) == [0]
-    for pick, of, sentence in ((["x"], twins, "names 2 images, a/x.png and b/x.png"),
-                               (["worst"], twins, "needs images"), (["disagree"], twins, "two checkpoints"),
-                               (["best", "image 1"], results, "one of worst, best, disagree, random, or names"),
-                               (["image 33"], results, "did you mean image"),
-                               (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
+    assert select_images(["b/x"], 1, same_name) == [1] and select_images([], 1, same_name) == [0]
+    for selection, shown, sentence in (
+            (["x"], same_name, "matches 2 images, a/x.png and b/x.png"),
+            (["worst"], same_name, "needs images"), (["disagree"], same_name, "two checkpoints"),
+            (["best", "image 1"], results, "one of worst, best, disagree, random, or names"),
+            (["image 33"], results, "did you mean image"),
+            (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
         with pytest.raises(InputError, match=sentence):
-            select_images(pick, 1, of)
+            select_images(selection, 1, shown)
 
 
 # Files
