@@ -17,12 +17,10 @@ from pathlib import Path
 import torch
 from measure import medians, write_result
 from reference_way import PerImage, train_one_epoch_plainly
-from torch import nn
 
 from dataset import (
+    AugmentAndNormalize,
     ImageDataset,
-    Normalize,
-    RandomFlipsAndRotation,
     build_loader,
     cached_images,
     load_data,
@@ -54,7 +52,7 @@ def main() -> None:
     split, num_labels = data.splits["train"], len(data.label_names)
 
     ours = build_model(name, num_labels).to(device, memory_format=torch.channels_last)
-    prepare = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device)
+    preprocess = AugmentAndNormalize().to(device)
     our_optimizer = torch.optim.Adam(ours.parameters(), lr=1e-5, fused=True)
     theirs = {suffix: build_model(name, num_labels).to(device, memory_format=memory) for suffix, memory in
               (("", torch.contiguous_format), ("_channels_last", torch.channels_last))}
@@ -66,7 +64,7 @@ def main() -> None:
         loader = build_loader(ImageDataset(split, train_transform(size), load), 16, resolve_num_workers(None, device),
                               device, shuffle=True)
         seconds = medians({
-            "this_project": lambda: train_one_epoch(ours, loader, R4CLoss(), our_optimizer, prepare, device, "epoch",
+            "this_project": lambda: train_one_epoch(ours, loader, R4CLoss(), our_optimizer, preprocess, device, "epoch",
                                                     amp=cuda),
             **{f"reference_way{suffix}": functools.partial(
                 train_one_epoch_plainly, network, per_image, torch.optim.Adam(network.parameters(), lr=1e-5), device)

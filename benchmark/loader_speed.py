@@ -18,13 +18,11 @@ import torch
 from measure import medians, write_result
 from PIL import Image
 from reference_way import PerImage
-from torch import nn
 from torch.utils.data import DataLoader
 
 from dataset import (
+    AugmentAndNormalize,
     ImageDataset,
-    Normalize,
-    RandomFlipsAndRotation,
     Split,
     build_loader,
     cached_images,
@@ -68,11 +66,11 @@ def main() -> None:
         cached, decoded = (build_loader(ImageDataset(split, train_transform(IMAGE_SIZE), own), BATCH, 0, cpu, True)
                            for own in (load, load_image))
         per_image = DataLoader(PerImage(images, split.labels, IMAGE_SIZE), BATCH, shuffle=True)
-        prepare = nn.Sequential(RandomFlipsAndRotation(), Normalize())
+        preprocess = AugmentAndNormalize()
         seconds = medians({"per image": lambda: [None for _ in per_image],
                            "decoded": lambda: [None for _ in decoded],
                            "cached": lambda: [None for _ in cached],
-                           "cached, prepared": lambda: [prepare(batch).shape for batch, _ in cached]},
+                           "cached, prepared": lambda: [preprocess(images, draws).shape for images, _, draws in cached]},
                           options.repeats, cpu)
     write_result("loader", cpu, {
         "dataset": options.dataset, "images": options.images, "kilobytes_per_jpeg": kilobytes,

@@ -21,9 +21,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dataset import (
+    AugmentAndNormalize,
     ImageDataset,
-    Normalize,
-    RandomFlipsAndRotation,
     Split,
     build_loader,
     cached_images,
@@ -61,14 +60,14 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
     chosen = np.resize(np.arange(len(split.images)), steps * batch)  # again from the first, where there are too few
     split = Split([split.images[index] for index in chosen], split.labels[chosen])
-    prepare, workers = nn.Sequential(RandomFlipsAndRotation(), Normalize()).to(device), resolve_num_workers(None, device)
+    preprocess, workers = AugmentAndNormalize().to(device), resolve_num_workers(None, device)
     with tempfile.TemporaryDirectory() as folder:
         def full_epoch(load) -> Callable[[], None]:
             dataset = ImageDataset(split, train_transform(image_size), load)
             loader = build_loader(dataset, batch, workers, device, shuffle=True)
 
             def epoch() -> None:
-                trained = train_one_epoch(model, loader, R4CLoss(), optimizer, prepare, device, "epoch",
+                trained = train_one_epoch(model, loader, R4CLoss(), optimizer, preprocess, device, "epoch",
                                           amp=device.type == "cuda")
                 write_log(Path(folder) / "log.csv", [trained])
             return epoch

@@ -1,11 +1,11 @@
-"""The paper's losses, and the baselines. Each works alone in another project: nothing here knows devices or data."""
+"""The paper's losses and the baselines. Each works on its own in another project: no devices, no data sets."""
 
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from .approx_ndcg import approx_ndcg_loss, exact_ndcg_loss
-from .baseline_loss import AsymmetricLoss, BCELoss, CrossEntropyLoss, FocalLoss
+from .baselines import AsymmetricLoss, BCELoss, CrossEntropyLoss, FocalLoss
 from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .ndcg_bound import ndcg_bound_loss

@@ -1,4 +1,4 @@
-"""L2R-feature: images that share labels shall lie near each other in feature space."""
+"""L2R-feature: images that share labels should lie close together in feature space."""
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ _DIFFERENCES_AT_ONCE = 2**28
 def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) -> Tensor:
     """Each image is a query that ranks the other B - 1 images of the batch.
 
-    Score: minus the Euclidean distance of the features. Relevance: the Jaccard index of the two label
-    sets, real-valued. Reduction: **sum** over the queries (one without any relevant image adds 0), so the
+    Score: the negative Euclidean distance of the features. Relevance: the Jaccard index of the two label
+    sets, real-valued. Reduction: **sum** over the queries (a query without a relevant image adds 0), so the
     value grows with B; Adam's step does not depend on that factor.
 
     Args:
-        features: (B, D), the vectors that enter the classifier.
+        features: (B, D), the input of the classifier.
         labels: (B, C) of 0 and 1.
         alpha: sharpness of the ranks, in units of 1 / distance.
     Returns:
@@ -30,14 +30,14 @@ def feature_ranking_loss(features: Tensor, labels: Tensor, alpha: float = 10.0) 
 
 def euclidean_distances(features: Tensor) -> Tensor:
     """(B, D) -> (B, B). The gradient at distance 0 is 0, where that of a square root would be NaN."""
-    # On CUDA the gradient of cdist holds all differences (B, B, D): some rows at a time bound them.
+    # On CUDA the gradient of cdist stores all differences (B, B, D): a few rows at a time bound that memory.
     rows = features.split(max(1, _DIFFERENCES_AT_ONCE // max(1, features.numel())))
-    # By differences, for cdist's shortcut over a matrix product cancels when features lie close together.
-    return torch.cat([torch.cdist(some, features, compute_mode="donot_use_mm_for_euclid_dist") for some in rows])
+    # By differences: cdist's shortcut by a matrix product suffers from cancellation for features that lie close together.
+    return torch.cat([torch.cdist(chunk, features, compute_mode="donot_use_mm_for_euclid_dist") for chunk in rows])
 
 
 def jaccard_index(labels: Tensor) -> Tensor:
-    """(B, C) of 0 and 1 -> (B, B): |a and b| / |a or b| of every pair of label sets; 0 where both are empty."""
+    """(B, C) of 0 and 1 -> (B, B): |a and b| / |a or b| of each pair of label sets; 0 if both are empty."""
     common = labels @ labels.T
     sizes = labels.sum(1)
     union = sizes.unsqueeze(0) + sizes.unsqueeze(1) - common
@@ -45,7 +45,7 @@ def jaccard_index(labels: Tensor) -> Tensor:
 
 
 def without_diagonal(square: Tensor) -> Tensor:
-    """(B, B) -> (B, B - 1), by strides alone: a boolean mask would make the host wait for the device."""
+    """(B, B) -> (B, B - 1), by strides alone: a boolean mask would synchronise host and device."""
     size = len(square)
-    # After the first diagonal element, each stretch of B + 1 elements ends with the next one.
+    # After the first diagonal element, each run of B + 1 elements ends with the next diagonal element.
     return square.flatten()[1:].view(size - 1, size + 1)[:, :-1].reshape(size, size - 1)

@@ -1,4 +1,4 @@
-"""L2R-label: in each image, present labels rank above a buffer around 0.5, absent ones below it."""
+"""L2R-label: in each image, present labels rank above a buffer interval around 0.5, absent labels below it."""
 
 import torch
 from torch import Tensor
@@ -12,16 +12,16 @@ def label_ranking_loss(scores: Tensor, labels: Tensor, number_label: int = 4, ra
                        alpha: float = 100.0, bound: bool = False) -> Tensor:
     """Each image ranks its C labels together with `number_label` virtual neutral labels.
 
-    Relevance: 2 for a positive label, 1 for a neutral, 0 for a negative one. Reduction: the loss of each
-    image divided by its number of positive labels, then **sum** over images. An image without a positive
-    label adds 0: it has nothing to rank above the buffer.
+    Relevance: 2 for a positive, 1 for a neutral, 0 for a negative label. Reduction: the loss of each
+    image is divided by its number of positive labels, then **summed** over the images. An image without a
+    positive label adds 0: it has nothing to rank above the buffer.
 
     Args:
         scores: (B, C) in [0, 1]; with `bound`, logits.
         labels: (B, C) of 0 and 1.
-        number_label, range_label: how many virtual labels, and how far their scores reach around 0.5.
-        alpha: sharpness of the ranks; `bound` has none.
-        bound: rank the logits by `ndcg_bound_loss` in place of `approx_ndcg_loss`: not the method as published.
+        number_label, range_label: number of virtual labels, and how far their scores extend around 0.5.
+        alpha: sharpness of the ranks; not used with `bound`.
+        bound: rank the logits by `ndcg_bound_loss` instead of `approx_ndcg_loss`: deviates from the paper.
     Returns:
         scalar >= 0.
     """
@@ -30,21 +30,21 @@ def label_ranking_loss(scores: Tensor, labels: Tensor, number_label: int = 4, ra
     return torch.where(positives > 0, losses / positives.clamp(min=1), 0).sum()
 
 
-def rank_with_neutral_items(scores: Tensor, labels: Tensor, number: int, reach: float, alpha: float,
+def rank_with_neutral_items(scores: Tensor, labels: Tensor, number: int, halfwidth: float, alpha: float,
                             bound: bool) -> Tensor:
-    """The loss of every list, virtual neutral items appended: the buffer interval of L2R-label and L2R-sample.
+    """The loss of each list with virtual neutral items: the buffer interval of L2R-label and L2R-sample.
 
-    Their scores are constants, evenly spaced over [0.5 - reach, 0.5 + reach], ends included (a single one
-    sits at the lower end), so they carry no gradient; they drive positives above the buffer and negatives
-    below it, which lets the threshold 0.5 separate them.
+    Their scores are constants, evenly spaced over [0.5 - halfwidth, 0.5 + halfwidth], ends included (a single
+    item sits at the lower end), so they carry no gradient. They drive positives above the buffer and negatives
+    below it, so that the threshold 0.5 separates them.
 
     Args:
-        scores, labels: (L, N), a list per row; logits with `bound`, where the neutral items are the logits of theirs.
+        scores, labels: (L, N), a list per row. With `bound`, scores are logits, and so are those of the neutral items.
     Returns:
-        (L,), of lists of N + number items of relevance 2 (positive), 1 (neutral) and 0 (negative).
+        (L,), for lists of N + number items of relevance 2 (positive), 1 (neutral) and 0 (negative).
     """
     check_same_shape(scores, labels)
-    neutral = torch.linspace(0.5 - reach, 0.5 + reach, number, device=scores.device, dtype=scores.dtype)
+    neutral = torch.linspace(0.5 - halfwidth, 0.5 + halfwidth, number, device=scores.device, dtype=scores.dtype)
     if bound:
         neutral = torch.logit(neutral, eps=torch.finfo(neutral.dtype).eps)
     neutral = neutral.expand(len(scores), number)

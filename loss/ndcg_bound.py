@@ -1,8 +1,8 @@
-"""A bound of nDCG with a slope everywhere: the option `bound` of L2R-label and L2R-sample, no part of the method as
-published.
+"""A bound of nDCG whose gradient never vanishes: the option `bound` of L2R-label and L2R-sample, which deviates from the
+paper.
 
-ApproxNDCG is flat for an item that ranks far from where it belongs, twice over: the slope of the step vanishes, and
-1 / log2 of the rank hardly falls any more beyond the first ranks. Both are replaced by bounds that go on rising.
+ApproxNDCG is flat for an item that ranks far from its place, for two reasons: the slope of the sigmoid vanishes, and
+1 / log2 of the rank hardly changes beyond the first ranks. Both are replaced by bounds that keep rising.
 """
 
 import math
@@ -15,28 +15,28 @@ from .approx_ndcg import check_same_shape
 
 
 def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
-    """How far the mean rank of a list's gains is above the ideal one, bounded from above.
+    """An upper bound of how far the gain-weighted mean rank of a list exceeds the ideal one.
 
     w_i  = (2^r_i - 1) / sum_j (2^r_j - 1)
     loss = sum over pairs with r_i > r_j of (w_i - w_j) * log2(1 + exp(s_j - s_i))
 
-    A pair in the wrong order costs the mean rank sum_i w_i rank_i just w_i - w_j, and log2(1 + exp(s_j - s_i)) is at
-    least 1 there. So that mean is at most loss + sum_i w_i i, with r in descending order, and as 1 / log2(1 + x) is
-    convex,
+    A pair in the wrong order raises the mean rank sum_i w_i rank_i by w_i - w_j, and log2(1 + exp(s_j - s_i)) is at
+    least 1 for it. So that mean is at most loss + sum_i w_i i, with r in descending order, and because 1 / log2(1 + x)
+    is convex,
 
     DCG / sum_j (2^r_j - 1) = sum_i w_i / log2(1 + rank_i) >= 1 / log2(1 + loss + sum_i w_i i).
 
-    The last sum does not depend on the scores: what makes the loss small makes nDCG large. (It is "ARP loss 2" of Wang
-    et al., "The LambdaLoss framework for ranking metric optimization", 2018, with nDCG's gains for relevances.)
+    The last sum does not depend on the scores: reducing the loss raises this lower bound of nDCG. (It is "ARP loss 2"
+    of Wang et al., "The LambdaLoss framework for ranking metric optimization", 2018, with nDCG's gains as relevances.)
 
     Args:
-        scores: (L, N), a list of N items per row; higher is better. Unbounded, as logits are: the step is one of 1.
+        scores: (L, N), a list of N items per row; higher is better. Unbounded, like logits: the step has width 1.
         relevance: (L, N), real and >= 0.
     Returns:
-        (L,) >= 0, towards 0 as a list is sorted with ever larger distances between items of different relevance; 0
-        where nothing is relevant. Memory grows with L * N * N.
+        (L,) >= 0; tends to 0 for a sorted list with growing distances between items of different relevance; 0 without
+        relevant items. Memory grows with L * N * N.
     Raises:
-        ValueError: where the two have different shapes.
+        ValueError: for different shapes.
     """
     check_same_shape(scores, relevance, "relevances")
     gains = torch.exp2(relevance) - 1

@@ -31,14 +31,14 @@ def network_name(name: str) -> str:
 def build_model(name: str, num_labels: int, pretrained: str | Path | None = None) -> nn.Module:
     """The network called `name` (one of NETWORKS) with a new classifier: images (B, 3, H, W) -> (features, logits).
 
-    features (B, D) is the vector that enters the classifier, logits (B, num_labels). Where the classifier
-    is one linear layer and the backbone is pretrained, it starts at zero, so every score starts at exactly 0.5.
+    features (B, D) is the input of the classifier, logits (B, num_labels) its output. If the classifier is one
+    linear layer and the backbone is pretrained, it starts at zero, so that every score starts at exactly 0.5.
 
     Args:
         pretrained: None; "imagenet" for torchvision's ImageNet-1K weights (downloaded once); or a weight file.
-            What was taken from it is printed.
+            Prints which tensors were loaded.
     Raises:
-        InputError: for an unknown network, a weight file that does not fit, or no network to download with.
+        InputError: for an unknown network, a weight file that does not fit, or a failed download.
     """
     network = NETWORKS[network_name(name)]
     model = network.replace_classifier(network.build(weights=None), num_labels)
@@ -59,14 +59,14 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
 
 def load_trained(path: str | Path, name: str | None = None,
                  num_labels: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild a trained classifier from a file alone, ready to predict (`model.eval()`).
+    """Rebuild a trained classifier from its file, ready to predict (`model.eval()`).
 
     Args:
-        path: a checkpoint of Train.py, which knows its network and labels; or a bare state dict, for which
-            `name` and `num_labels` must be given.
+        path: a checkpoint of Train.py, which records its network and labels; or a bare state dict, which needs
+            `name` and `num_labels`.
     Returns:
-        The model, and the checkpoint, of which "label_names", "image_size", "mean", "std" and "epoch" say how to use
-        it; an empty dict for a bare state dict.
+        The model, and the metadata of the checkpoint, such as "label_names", "image_size", "mean", "std" and "epoch";
+        an empty dict for a bare state dict.
     Raises:
         InputError: for a file that is unreadable, incomplete or of another network.
     """
@@ -77,20 +77,20 @@ def load_trained(path: str | Path, name: str | None = None,
         if missing:
             raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
         # Checkpoints of older versions do not record the buffer of their loss: it is this option of the run.
-        about = {"buffer_halfwidth": content["args"].get("range_label"), **content}
-        given = name and network_name(name), num_labels
-        name, num_labels = content["model"], len(content["label_names"])
-        if given[0] not in (None, name) or given[1] not in (None, num_labels):
-            raise InputError(f"{source} is a {name} with {num_labels} labels: correct --model and --label_num, "
+        metadata = {"buffer_halfwidth": content["args"].get("range_label"), **content}
+        recorded = content["model"], len(content["label_names"])
+        if (name and network_name(name)) not in (None, recorded[0]) or num_labels not in (None, recorded[1]):
+            raise InputError(f"{source} is a {recorded[0]} with {recorded[1]} labels: correct --model and --label_num, "
                              "or leave them out")
+        name, num_labels = recorded
     elif name is None or num_labels is None:
-        raise InputError(f"{source} is a bare state dict, which does not know its network: "
+        raise InputError(f"{source} is a bare state dict, which does not record its network: "
                          "give --model and --label_num")
     else:
-        about = {}
+        metadata = {}
     model = build_model(name, num_labels)
     load_classifier(model, tensors, source)
-    return model.eval(), about
+    return model.eval(), metadata
 
 
 def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
@@ -98,6 +98,6 @@ def _imagenet_weights(weights) -> dict[str, torch.Tensor]:
         return weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): fetch {weights.url} where "
-                         f"there is a network and put it into {folder}, or give --pretrained_path FILE or "
+        raise InputError(f"the ImageNet weights could not be downloaded or read ({error}): download {weights.url} "
+                         f"elsewhere and put it into {folder}, or give --pretrained_path FILE or "
                          "--pretrained none") from error

@@ -1,6 +1,6 @@
-"""Torchvision's networks, with a last layer that hands on what enters it: model(x) -> (features, logits).
+"""torchvision's networks, with a last layer that also returns its input: model(x) -> (features, logits).
 
-Only the classifier is ours, so every parameter keeps torchvision's name and torchvision's weights fit.
+Only the classifier is new, so every parameter keeps torchvision's name and torchvision's weights fit.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torchvision import models
 
 
 class _WithFeatures:
-    """Makes a layer return its input, R4C's features (B, D), beside its output, the logits (B, C)."""
+    """Make a layer return its input, R4C's features (B, D), along with its output, the logits (B, C)."""
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return features, super().forward(features)
@@ -42,7 +42,7 @@ def _mobilenet(network: nn.Module, num_labels: int) -> nn.Module:
 
 
 def _vgg(network: nn.Module, num_labels: int) -> nn.Module:
-    """The features leave after the dropout of the second fully connected block; the classifier is R4C's MLP."""
+    """The features are taken after the dropout of the second fully connected block; the classifier is R4C's MLP."""
     widths = [4096, 2048, 1024, 512, 256, 128]
     layers = []
     for fan_in, fan_out in zip(widths, widths[1:]):
@@ -53,8 +53,8 @@ def _vgg(network: nn.Module, num_labels: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Network:
-    """One choice of `--model`: torchvision's builder, its ImageNet-1K weights, the new classifier and its prefix, and
-    where Grad-CAM looks: the last layer with positions, as (B, channels, height, width)."""
+    """One choice of `--model`: torchvision's builder, its ImageNet-1K weights, the new classifier, the prefix of its
+    parameter names, and the layer for Grad-CAM: the last one with a spatial output (B, channels, height, width)."""
 
     build: Callable[..., nn.Module]
     imagenet: models.WeightsEnum
@@ -67,8 +67,8 @@ NETWORKS = {
     "Resnet-50": Network(models.resnet50, models.ResNet50_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
     # After the last convolution's ReLU, before the pooling that follows.
     "VGGNet-16": Network(models.vgg16_bn, models.VGG16_BN_Weights.IMAGENET1K_V1, _vgg, "classifier.6.", "features.42"),
-    # Behind the final norm, where torchvision turns (B, H, W, C) into (B, C, H, W): maps of what enters the norm favour
-    # the background.
+    # After the final norm, where torchvision permutes (B, H, W, C) to (B, C, H, W): maps of the norm's input favour the
+    # background.
     "Swin-T": Network(models.swin_t, models.Swin_T_Weights.IMAGENET1K_V1, _swin, "head.", "permute"),
     "Resnet-18": Network(models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
     "MobileNet-V2": Network(models.mobilenet_v2, models.MobileNet_V2_Weights.IMAGENET1K_V1, _mobilenet,

@@ -334,7 +334,7 @@ def test_parts_of_r4c():
     assert parts["sample"] == sample_ranking_loss(logits, labels, 5, 0.2, bound=True)
     torch.testing.assert_close(total, sum(parts.values()))
     for wrong in ([], ["labels"]):
-        with pytest.raises(ValueError, match="parts are some of feature, label, sample"):
+        with pytest.raises(ValueError, match="loss terms are feature, label, sample"):
             R4CLoss(parts=wrong)
     with pytest.raises(ValueError, match="neither is among the parts"):
         R4CLoss(parts=["feature"], bound=True)
@@ -430,7 +430,7 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match="alpha must be"):
         build_loss("focal", alpha=-0.5)
     for function in RANKING_LOSSES:
-        with pytest.raises(ValueError, match="two matrices"):
+        with pytest.raises(ValueError, match="expected two 2-D tensors"):
             function(torch.rand(4, 3), torch.zeros(5, 3))
     with pytest.raises(ValueError, match="the same shape"):
         approx_ndcg_loss(torch.rand(3, 4), torch.rand(1, 4), 10)

@@ -74,7 +74,7 @@ def test_weight_file_formats(torchvision_resnet18, tmp_path, wrap, capsys):
     torch.testing.assert_close(model.conv1.weight, state["conv1.weight"], rtol=1e-3, atol=1e-4)
     assert model.conv1.weight.dtype == torch.float32
     report = capsys.readouterr().out
-    assert "100 of its 100 weights" in report and "left out of the file: 2 (fc.weight, fc.bias)" in report
+    assert "100 of its 100 weights" in report and "unused in the file: 2 (fc.weight, fc.bias)" in report
 
 
 def test_a_few_missing_tensors_are_reported_and_many_are_refused(torchvision_resnet18, tmp_path, capsys):

@@ -1,7 +1,7 @@
-"""What R4C is compared with: binary and softmax cross-entropy, focal and asymmetric loss, behind the same call.
+"""Baselines: binary and softmax cross-entropy, focal and asymmetric loss, called in the same way as R4C.
 
-All of them are means, softmax cross-entropy over the B images of the batch, the others over its B * C entries; they
-ignore the features. `forward(features, logits, labels)` returns (scalar, its parts by name), as `R4CLoss` does.
+All are means: softmax cross-entropy over the B images of the batch, the others over its B * C entries. They ignore the
+features. `forward(features, logits, labels)` returns (scalar, loss terms by name), as `R4CLoss` does.
 """
 
 import torch
@@ -44,9 +44,9 @@ class FocalLoss(_BaselineLoss):
 
     Args:
         gamma: focusing; 0 with alpha = -1 is BCE.
-        alpha: weight of the positives, 1 - alpha of the negatives; -1 weighs neither (eq. 4).
+        alpha: weight of the positives, 1 - alpha that of the negatives; -1 weighs neither (eq. 4).
     Raises:
-        ValueError: for another alpha than -1 or 0 ... 1.
+        ValueError: unless alpha is -1 or in [0, 1].
     """
 
     name = "focal"
@@ -65,10 +65,10 @@ class AsymmetricLoss(_BaselineLoss):
     """Ridnik et al., "Asymmetric loss for multi-label classification" (2021), eq. 7.
 
     Negatives: focusing gamma_neg on the shifted probability max(p - clip, 0). Positives: focusing gamma_pos.
-    The gradient goes through the focusing weights too, as the equation reads.
+    As in the equation, the gradient also flows through the focusing weights (the authors' code detaches them).
 
     Raises:
-        ValueError: for a gamma between 0 and 1, whose gradient is infinite where the probability is 0.
+        ValueError: for a gamma between 0 and 1, whose gradient is infinite at probability 0.
     """
 
     name = "asl"
@@ -83,6 +83,6 @@ class AsymmetricLoss(_BaselineLoss):
         p = torch.sigmoid(logits)
         p_shifted = (p - self.clip).clamp(min=0)
         positive = (1 - p) ** self.gamma_pos * F.logsigmoid(logits)
-        # 1 - p_shifted is 0 only where p is 1 and nothing is clipped: 1e-8 keeps the logarithm finite there.
+        # 1 - p_shifted is 0 only if p is 1 and clip is 0: 1e-8 then keeps the logarithm finite.
         negative = p_shifted**self.gamma_neg * torch.log((1 - p_shifted).clamp(min=1e-8))
         return -(labels * positive + (1 - labels) * negative)
