@@ -1,16 +1,16 @@
-"""Run the study of PROTOCOL.md, whole or by rows, and write its tables from the result files.
+"""Run the study in PROTOCOL.md, completely or by rows, and write its tables from the result files.
 
     python benchmark/reproduce.py --list
     python benchmark/reproduce.py ucm_aitlas_96px_20epochs --jobs 2        a table
     python benchmark/reproduce.py ucm_aitlas_96px_20epochs/bce             a row of it
     python benchmark/reproduce.py                                          no training, only the tables
 
-Each run is a Train.py and a Test.py, on a GPU or one core of its own; what is done is skipped (remove its folder of
-results to have its weights in runs/study), what was interrupted goes on, and a run that fails is said at the end. A
-row's learning rate is the one that the validation set chose in the table that searched for it. Results go to
+Each run is a Train.py and a Test.py, on a GPU or one core. Finished runs are skipped (remove their results to get their
+weights in runs/study), interrupted runs are resumed, and failed runs are listed at the end. A row's learning rate is
+the one that validation selected in the table that searched for it. Results go to
 benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
-bootstrap.npz, figures of draws of the test images; <table>.md, .csv, _differences.csv and .png, the curves, are made
-from these.
+bootstrap.npz, the metrics of bootstrap samples of the test images. From these, <table>.md, .csv, _differences.csv and
+.png (the curves) are made.
 """
 
 import argparse
@@ -53,7 +53,7 @@ RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3",
 DRAWS = 1000
 ALL_VIEWS = "all_views.json"
 
-R4C_BOUND = "r4c_bound_label_sample"
+R4C_BOUND = "r4c_bound_no_feature"
 ROWS = {
     "bce": "--loss bce",
     "focal": "--loss focal",
@@ -62,28 +62,28 @@ ROWS = {
     "r4c": "--loss r4c",
     R4C_BOUND: "--loss r4c --bound --parts label sample",
     "r4c_bound": "--loss r4c --bound",
-    "r4c_bound_sample": "--loss r4c --bound --parts sample",
-    "r4c_without_feature": "--loss r4c --parts label sample",
-    "r4c_without_label": "--loss r4c --parts feature sample",
-    "r4c_without_sample": "--loss r4c --parts feature label",
-    "r4c_feature": "--loss r4c --parts feature",
-    "r4c_label": "--loss r4c --parts label",
-    "r4c_sample": "--loss r4c --parts sample",
+    "r4c_bound_only_sample": "--loss r4c --bound --parts sample",
+    "r4c_no_feature": "--loss r4c --parts label sample",
+    "r4c_no_label": "--loss r4c --parts feature sample",
+    "r4c_no_sample": "--loss r4c --parts feature label",
+    "r4c_only_feature": "--loss r4c --parts feature",
+    "r4c_only_label": "--loss r4c --parts label",
+    "r4c_only_sample": "--loss r4c --parts sample",
     "r4c_no_neutral": "--loss r4c --number_label 0 --number_sample 0",
     "r4c_range_0.05": "--loss r4c --range_label 0.05 --range_sample 0.05",
     "r4c_range_0.2": "--loss r4c --range_label 0.2 --range_sample 0.2",
     "r4c_neutral_x4": "--loss r4c --number_label 16 --number_sample 64",
 }
 HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
-# Row -> the one that it is a change of, whose learning rate it has.
+# Row -> the row that it changes, whose learning rate it uses.
 ABLATION_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in (*HEADLINE, "ce")}
-# The same at the rate that came second in the search: that of one data set need not be the best of another.
-SECOND = {f"{row}_second": row for row in ("bce", R4C_BOUND)}
-ROWS |= {second: ROWS[row] for second, row in SECOND.items()}
-HEADLINE_ROWS = (*HEADLINE, "r4c_bound", "bce_second")  # of the tables on real data that the README shows
-ABLATION_OF |= SECOND
+# The same at the rate that came second in the search, because the best rate of one data set need not be that of another.
+RUNNER_UP = {f"{row}_runner_up_lr": row for row in ("bce", R4C_BOUND)}
+ROWS |= {runner_up: ROWS[row] for runner_up, row in RUNNER_UP.items()}
+HEADLINE_ROWS = (*HEADLINE, "r4c_bound", "bce_runner_up_lr")  # of the tables in the README
+ABLATION_OF |= RUNNER_UP
 
-FIGURES = {  # of metrics.json; accuracy is there for one label per image
+METRICS = {  # column -> place in metrics.json; accuracy exists with one label per image only
     "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
     "macro F1": ("metrics", "macro_F1"), "macro F1 (5+)": ("without_rare_labels", "macro_F1"),
     "example F1": ("metrics", "example_F1"), "example F2": ("metrics", "example_F2"),
@@ -93,9 +93,9 @@ FIGURES = {  # of metrics.json; accuracy is there for one label per image
 
 @dataclass(frozen=True)
 class Table:
-    """data, budget: options of Train.py. rates_of: the table whose search chose the rates, perhaps this one. (Softmax
-    cross-entropy, for one label per image only, is searched where it is.) rates: those that a search here begins with.
-    views: whether its runs are tested with Test.py's --all_views, too.
+    """data, budget: options of Train.py. rates_of: the table whose search selected the rates, possibly this one. (Softmax
+    cross-entropy, for one label per image only, is searched in its own table.) rates: those that a search here starts
+    with. views: whether its runs are also tested with Test.py's --all_views.
     """
 
     data: str
@@ -157,26 +157,25 @@ class Run:
         return (self.results / "metrics.json").exists()
 
     def check(self) -> None:
-        """Raise InputError where its results are those of other options, or damaged."""
-        ours, theirs = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
+        """Raise InputError if its results were made with other options, or are damaged."""
+        options, recorded = vars(Train.parse_arguments(self.options)), read_args(self.results)["args"]
         for name in {word.removeprefix("--") for word in self.options if word.startswith("--")} - RUNTIME_OPTIONS:
-            if option_value(ours, name) != option_value(theirs, name):
-                raise InputError(f"{self.results} was made with --{name} {theirs.get(name)}, and {self.row} has "
-                                 f"{ours[name]}: remove that folder, and its runs, or put the row back")
+            if option_value(options, name) != option_value(recorded, name):
+                raise InputError(f"{self.results} was made with --{name} {recorded.get(name)}, and {self.row} has "
+                                 f"{options[name]}: remove that folder and its runs, or restore the row")
         try:
             self.report()
             np.load(self.results / "bootstrap.npz").close()
-            if len(read_log(self.results / "log.csv")["epoch"]) < ours["max_epoch"]:
-                raise ValueError("log.csv is cut short")
+            if len(read_log(self.results / "log.csv")["epoch"]) < options["max_epoch"]:
+                raise ValueError("log.csv is incomplete")
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.results} is damaged ({error}): remove that folder, and its command makes it "
-                             "again") from error
+            raise InputError(f"{self.results} is damaged ({error}): remove that folder and run its command again") from error
 
     def execute(self, environment: dict[str, str]) -> None:
-        """Train, test and keep the record; what the programs print goes to a file beside the run.
+        """Train, test and store the results; the programs' output goes to a file next to the run.
 
         Raises:
-            InputError: with what the program said last, where it failed.
+            InputError: with the last line of a program that failed.
         """
         work_dir = Path("runs", "study", self.table, self.name)
         output = ROOT / work_dir / "output.txt"
@@ -185,12 +184,12 @@ class Run:
         def run(*command: str) -> None:
             if call([sys.executable, *command], environment, output):
                 *_, last = "", *output.read_text(encoding="utf-8").splitlines()
-                raise InputError(f"{self.table}/{self.name} failed ({last.strip()}; all of it is in {output})")
+                raise InputError(f"{self.table}/{self.name} failed ({last.strip()}; the whole output is in {output})")
 
         run("Train.py", *self.options, "--work-dir", str(work_dir), "--resume", "auto")
         log = max((ROOT / work_dir).glob("*/log.csv"), key=os.path.getmtime)
         if len(read_log(log)["epoch"]) < read_args(log.parent)["args"]["max_epoch"]:
-            raise InputError(f"{log.parent} is being trained by another process: start this again when that is done")
+            raise InputError(f"{log.parent} is being trained by another process: run this again when that has finished")
         weights = str(log.with_name("best.pth").relative_to(ROOT))
         run("Test.py", "--weights_path", weights)
         self.results.mkdir(parents=True, exist_ok=True)
@@ -203,17 +202,17 @@ class Run:
             images, *columns = zip(*list(csv.reader(file))[1:])
         scores, labels = np.split(np.array(columns, dtype=np.float32).T, 2, axis=1)
         np.savez_compressed(self.results / "bootstrap.npz", **(
-            draw_accuracy(images, scores, labels) if "single_label" in json.loads(report) else
-            draw_figures(scores, labels)))
+            bootstrap_accuracy(images, scores, labels) if "single_label" in json.loads(report) else
+            bootstrap_metrics(scores, labels)))
         for file in (log.with_name("args.json"), log, test / "per_label.csv"):
             shutil.copy(file, self.results)
-        write_text(self.results / "metrics.json", report)  # the last one: with it, the run is done
+        write_text(self.results / "metrics.json", report)  # last: it marks the run as finished
 
     def report(self, file: str = "metrics.json") -> dict:
         return json.loads((self.results / file).read_text())
 
     def validation(self) -> float:
-        """The figure that chose the epoch, at its best."""
+        """The best value of the metric that selects the epoch."""
         log = read_log(self.results / "log.csv")
         return max(log["val_accuracy" if "val_accuracy" in log else "val_OF1"])
 
@@ -222,7 +221,7 @@ _children: set[subprocess.Popen] = set()
 
 
 def call(command: list[str], environment: dict[str, str], output: Path) -> int:
-    """Run a program, append what it prints to a file, and return its exit code."""
+    """Run a program, append its output to a file, and return its exit code."""
     with open(output, "a", encoding="utf-8") as file, subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=file, stderr=file) as child:
         _children.add(child)
@@ -233,35 +232,35 @@ def call(command: list[str], environment: dict[str, str], output: Path) -> int:
 
 
 def stop_the_children(number: int, frame) -> None:
-    """A scheduler may signal this program alone: let the trainings keep what they have, and end."""
+    """A scheduler may signal this program alone: pass it on to the trainings, which stop gracefully."""
     for child in list(_children):
         child.send_signal(number)
-    raise Interrupted(number, "the same command goes on")
+    raise Interrupted(number, "resume with the same command")
 
 
-def draw_figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of DRAWS draws of the images with replacement, the same draws for every run on as many images."""
-    random, drawn = np.random.default_rng(0), []
+def bootstrap_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics of DRAWS samples of the images with replacement, the same samples for every run on as many images."""
+    random, values = np.random.default_rng(0), []
     for _ in range(DRAWS):
         images = random.integers(len(scores), size=len(scores))
         s, y = scores[images], labels[images]
         present = y.any(0)
-        drawn.append([np.mean([average_precision_score(*pair) for pair in zip(y.T[present], s.T[present])]),
+        values.append([np.mean([average_precision_score(*pair) for pair in zip(y.T[present], s.T[present])]),
                       f1_score(y.ravel(), s.ravel() > 0.5, zero_division=0)])
-    return dict(zip(("mAP", "micro F1"), np.array(drawn, dtype=np.float32).T))
+    return dict(zip(("mAP", "micro F1"), np.array(values, dtype=np.float32).T))
 
 
-def draw_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The same for one label per image, where the seed chooses the test images: whichever they are, a draw takes an
-    image as often (Poisson with mean 1)."""
-    often = np.stack([np.random.default_rng(zlib.crc32(Path(image).name.encode())).poisson(1, DRAWS)
+def bootstrap_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The same with one label per image, where the seed selects the test images: in whichever test set, a sample contains
+    an image equally often (Poisson with mean 1)."""
+    counts = np.stack([np.random.default_rng(zlib.crc32(Path(image).name.encode())).poisson(1, DRAWS)
                       for image in images])
     right = scores.argmax(1) == labels.argmax(1)
-    return {"accuracy": (right @ often / often.sum(0)).astype(np.float32)}
+    return {"accuracy": (right @ counts / counts.sum(0)).astype(np.float32)}
 
 
 def search(table: str, row: str) -> list[Run]:
-    """The runs that choose a row's rate: those of the first rates, and one more beyond an end that is the best."""
+    """The runs that select a row's rate: those of the first rates, and one more beyond the best rate if it is an end."""
     low, high = RATES.index(TABLES[table].rates[0]), RATES.index(TABLES[table].rates[-1])
     while True:
         runs = [Run(table, row, rate, SEEDS[0]) for rate in RATES[low:high + 1]]
@@ -277,39 +276,39 @@ def search(table: str, row: str) -> list[Run]:
 
 
 def chosen_rate(table: str, row: str) -> str | None:
-    """The rate that validation chose, None while the search goes on."""
+    """The rate that validation selected, None while the search is unfinished."""
     runs = searched(table, row)
     if not all(run.is_done for run in runs):
         return None
-    return sorted(runs, key=Run.validation, reverse=True)[row in SECOND].rate
+    return sorted(runs, key=Run.validation, reverse=True)[row in RUNNER_UP].rate
 
 
 def searched(table: str, row: str) -> list[Run]:
-    """The runs that choose this row's rate, perhaps of another table and row."""
+    """The runs that select this row's rate, possibly those of another table and row."""
     return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row))
 
 
 def seeds_of(table: str, row: str) -> list[Run]:
-    """A row's runs at its rate, a seed each; none while the search goes on."""
+    """A row's runs at its rate, one per seed; none while the search is unfinished."""
     rate = chosen_rate(table, row)
-    return [Run(table, SECOND.get(row, row), rate, seed) for seed in TABLES[table].seeds if rate]
+    return [Run(table, RUNNER_UP.get(row, row), rate, seed) for seed in TABLES[table].seeds if rate]
 
 
 def runs_of(table: str, row: str) -> list[Run]:
-    """All runs that a row needs, as far as they can be named."""
+    """All runs that a row needs, as far as they are known."""
     return list(dict.fromkeys([*searched(table, row), *seeds_of(table, row)]))
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
-    """Run what is not done of these rows, `jobs` at a time, each on a GPU or one core of its own, for the number of
-    threads moves figures. Returns what failed."""
-    places = [{"OMP_NUM_THREADS": "1"}]
+    """Run what is unfinished in these rows, `jobs` at a time, each on a GPU or on one core, because results depend on the
+    number of threads. Returns what failed."""
+    resources = [{"OMP_NUM_THREADS": "1"}]
     if gpus := torch.cuda.device_count():
         names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
-        places = [{"CUDA_VISIBLE_DEVICES": name} for name in names.split(",")]
+        resources = [{"CUDA_VISIBLE_DEVICES": name} for name in names.split(",")]
     environments: queue.Queue[dict[str, str]] = queue.Queue()
     for job in range(jobs):
-        environments.put({**os.environ, **places[job % len(places)]})
+        environments.put({**os.environ, **resources[job % len(resources)]})
     tables, failed = [*TABLES], {}
 
     def execute(run: Run) -> None:
@@ -326,7 +325,7 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
             runs = list(dict.fromkeys(run for table, row in rows for run in runs_of(table, row)))
             bar.total, bar.n = len(runs), sum(run.is_done for run in runs)
             bar.refresh()
-            # A seed of every row before the next seed: a study that is stopped has rows that compare.
+            # One seed of every row before the next seed: a study that is stopped has comparable rows.
             left = sorted((run for run in runs if run not in failed and not run.is_done),
                           key=lambda run: (tables.index(run.table), run.seed))
             if not left:
@@ -338,13 +337,13 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
 def intervals(differences: np.ndarray, drawn: np.ndarray) -> list[tuple[float, float] | None]:
     """95 % intervals of a mean difference: of the seeds, of the images, of both.
 
-    The first (Student's t) knows how the seeds scatter on these images, the second (percentiles) how the images scatter
-    with these seeds. Of both: half its length is the root of the sum of theirs squared, so it is longer than either.
+    The first (Student's t) covers the variation over seeds on these images, the second (percentiles) that over images
+    with these seeds. The third covers both: its half-length is the root of the sum of the squared half-lengths.
 
     Args:
-        differences: (seeds,). drawn: (draws,), the mean over the seeds for each draw of the images.
+        differences: (seeds,). drawn: (draws,), the mean over the seeds for each sample of the images.
     Returns:
-        (low, high) each; None for those that want two seeds.
+        (low, high) each; None for those that need two seeds.
     """
     mean, seeds = differences.mean(), len(differences)
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -360,18 +359,18 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
 
 
 def metrics_of(runs: list[Run], file: str = "metrics.json") -> dict[str, list[float]]:
-    """The figures of FIGURES that these runs have, a value per run."""
+    """The METRICS that these runs have, a value per run."""
     reports = [run.report(file) for run in runs]
-    return {title: [report[part][name] for report in reports] for title, (part, name) in FIGURES.items()
-            if part in reports[0]}
+    return {title: [report[section][name] for report in reports] for title, (section, name) in METRICS.items()
+            if section in reports[0]}
 
 
 def finished(table: str) -> dict[str, list[Run]]:
-    """Row -> its runs that are done at its rate."""
+    """Row -> its finished runs at its rate."""
     return {row: done for row in TABLES[table].rows if (done := [run for run in seeds_of(table, row) if run.is_done])}
 
 
-def figures_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str:
+def metrics_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str:
     columns = list(metrics_of(next(iter(done.values())), file))
     return markdown(["row", "lr", "seeds", "epochs", *columns],
                     [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
@@ -380,51 +379,51 @@ def figures_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str
 
 
 def differences(table: str) -> list[tuple]:
-    """(row, other, figure, seeds, mean, its intervals): R4C as published and with the bound against each baseline and
-    each other, a change against what it is of; nothing where no seed has both."""
+    """(row, reference, metric, seeds, mean, its intervals): R4C as published and with the bound against each baseline and
+    each other, an ablation against the row that it changes; nothing if they have no common seed."""
     done, found = finished(table), []
-    compared = [(ours, other, done) for ours in ("r4c", R4C_BOUND, "r4c_bound")
-                for other in ("bce", "bce_second", "focal", "asl", "ce")]
-    origins = finished(TABLES[table].rates_of) | done  # an ablation's own table has not what it is of
-    for ours, other, others in (*compared, (R4C_BOUND, "r4c", done), ("r4c_bound", "r4c", done),
-                                *((row, of, origins) for row, of in ABLATION_OF.items())):
-        pairs = [(a, b) for a in done.get(ours, ()) for b in others.get(other, ()) if a.seed == b.seed]
-        for figure in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
-            difference = np.subtract(*(metrics_of(list(runs))[figure] for runs in zip(*pairs)))
-            drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[figure] for run in pair))
+    compared = [(row, baseline, done) for row in ("r4c", R4C_BOUND, "r4c_bound")
+                for baseline in ("bce", "bce_runner_up_lr", "focal", "asl", "ce")]
+    origins = finished(TABLES[table].rates_of) | done  # the table of an ablation lacks the row that it changes
+    for row, reference, references in (*compared, (R4C_BOUND, "r4c", done), ("r4c_bound", "r4c", done),
+                                       *((row, origin, origins) for row, origin in ABLATION_OF.items())):
+        pairs = [(a, b) for a in done.get(row, ()) for b in references.get(reference, ()) if a.seed == b.seed]
+        for metric in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
+            difference = np.subtract(*(metrics_of(list(runs))[metric] for runs in zip(*pairs)))
+            drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[metric] for run in pair))
                              for pair in pairs], axis=0)
-            found.append((ours, other, figure, len(pairs), difference.mean(), intervals(difference, drawn)))
+            found.append((row, reference, metric, len(pairs), difference.mean(), intervals(difference, drawn)))
     return found
 
 
 def differences_table(found: list[tuple]) -> str:
-    """Bold where the interval of seeds and images excludes zero; for one seed, that of the images."""
+    """Bold if the interval of seeds and images excludes zero; with one seed, the interval of the images is shown."""
     body: dict[tuple[str, str], dict[str, str]] = {}
-    for ours, other, figure, seeds, mean, (_, of_images, of_both) in found:
+    for row, reference, metric, seeds, mean, (_, of_images, of_both) in found:
         low, high = of_both or of_images
         cell = f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-        body.setdefault((f"{ours} - {other}", str(seeds)), {})[figure] = (
+        body.setdefault((f"{row} - {reference}", str(seeds)), {})[metric] = (
             f"**{cell}**" if of_both and low * high > 0 else cell)
     return markdown(["difference", "seeds", *next(iter(body.values()))],
                     [[*row, *cells.values()] for row, cells in body.items()])
 
 
 def headline_table() -> str:
-    """The README's: mAP and micro F1 (accuracy) of each table that has all runs of HEADLINE; of the headline rows that
-    have all of theirs there."""
+    """The README's table: mAP and micro F1 (or accuracy) of the headline rows in each table in which all runs of HEADLINE
+    are finished; rows with unfinished runs are left empty."""
     columns = {}
     for title, table in HEADLINE_TABLES.items():
-        figures = {row: metrics_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
-        if figures.keys() >= {*HEADLINE}:
-            for name in ("accuracy",) if "accuracy" in figures["r4c"] else ("mAP", "micro F1"):
-                columns[f"{title}: {name}"] = {row: percent_cell(mean_and_deviation(own[name]))
-                                               for row, own in figures.items()}
+        metrics = {row: metrics_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
+        if metrics.keys() >= {*HEADLINE}:
+            for name in ("accuracy",) if "accuracy" in metrics["r4c"] else ("mAP", "micro F1"):
+                columns[f"{title}: {name}"] = {row: percent_cell(mean_and_deviation(values[name]))
+                                               for row, values in metrics.items()}
     return markdown(["row", *columns],
                     [[row, *(cells.get(row, "") for cells in columns.values())] for row in HEADLINE_ROWS])
 
 
 def search_table(table: str) -> str:
-    """Of the rows whose rate was searched in this table; nothing without one."""
+    """The rows whose rate was searched in this table; empty without any."""
     tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
              for row in TABLES[table].rows if row not in ABLATION_OF}
     tried = {row: runs for row, runs in tried.items() if runs}
@@ -435,41 +434,42 @@ def search_table(table: str) -> str:
 
 
 def tables_text(table: str) -> str:
-    """<table>.md, nothing where no run is done."""
+    """The content of <table>.md, empty if no run is finished."""
     done = finished(table)
     if not done:
         return ""
-    text = f"Test figures in percent, mean ± standard deviation over seeds.\n\n{figures_table(done)}"
-    of_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
-    if views := {row: runs for row, runs in of_views.items() if runs}:
-        text += f"\nThe same, with scores averaged over eight views of an image:\n\n{figures_table(views, ALL_VIEWS)}"
+    text = f"Test results in percent, mean ± standard deviation over seeds.\n\n{metrics_table(done)}"
+    with_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
+    if views := {row: runs for row, runs in with_views.items() if runs}:
+        text += f"\nThe same with scores averaged over the eight views of an image:\n\n{metrics_table(views, ALL_VIEWS)}"
     if found := differences(table):
-        text += ("\nPaired differences in points, with 95 % intervals of seeds and test images, bold where these "
-                 f"exclude zero;\nfor one seed, of the images alone. (`{table}_differences.csv` has all.)\n\n"
+        text += ("\nPaired differences in points with 95 % intervals over seeds and test images, bold if they exclude "
+                 f"zero; with one\nseed, over the images alone. (All intervals are in `{table}_differences.csv`.)\n\n"
                  f"{differences_table(found)}")
     if tried := search_table(table):
-        text += f"\nThe search: highest validation micro F1 (accuracy) by learning rate, first seed.\n\n{tried}"
+        text += f"\nLearning-rate search: highest validation micro F1 (or accuracy), first seed.\n\n{tried}"
     return text
 
 
 def write_tables(table: str) -> None:
-    """Write the table's files, of the runs that are done."""
+    """Write the table's files from the finished runs."""
     done = finished(table)
     if not done:
         return
     text = tables_text(table)
     write_text(RESULTS / f"{table}.md", text)
-    figures = {row: metrics_of(runs) for row, runs in done.items()}
-    columns = list(next(iter(figures.values())))
+    metrics = {row: metrics_of(runs) for row, runs in done.items()}
+    columns = list(next(iter(metrics.values())))
     write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
                                          *([row, run.rate, run.seed, run.report()["epoch"],
-                                            *(f"{figures[row][column][place]:.6f}" for column in columns)]
-                                           for row, runs in done.items() for place, run in enumerate(runs))])
+                                            *(f"{metrics[row][column][index]:.6f}" for column in columns)]
+                                           for row, runs in done.items() for index, run in enumerate(runs))])
     write_csv(RESULTS / f"{table}_differences.csv", [
-        ["row", "other", "figure", "seeds", "mean",
+        ["row", "reference", "metric", "seeds", "mean",
          *(f"{end} of {what}" for what in ("seeds", "images", "both") for end in ("low", "high"))],
-        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if own else "" for own in between for end in own or ("", ""))]
-          for *pair, mean, between in differences(table))])
+        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if interval else "" for interval in all_intervals
+                                   for end in interval or ("", ""))]
+          for *pair, mean, all_intervals in differences(table))])
     save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
                 RESULTS / table)
     print(f"{RESULTS / table}.md\n\n{text}")
@@ -477,23 +477,23 @@ def write_tables(table: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only tables)")
-    parser.add_argument("--list", action="store_true", help="name every row, and how many of its runs are done")
+    parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only write the tables)")
+    parser.add_argument("--list", action="store_true", help="list every row and how many of its runs are finished")
     parser.add_argument("--jobs", type=number(int, 1), default=1, metavar="N",
-                        help="runs at a time: as many as there are GPUs, or else cores")
+                        help="runs at a time: at most the number of GPUs, or else cores")
     options = parser.parse_args(argv)
     every = [(table, row) for table in TABLES for row in TABLES[table].rows]
     for run in dict.fromkeys(run for table, row in every for run in runs_of(table, row) if run.is_done):
         run.check()
     if options.list:
         for table, row in every:
-            own = [run for run in runs_of(table, row) if run.table == table]
-            print(f"{table}/{row}: {sum(run.is_done for run in own)} of "
-                  f"{len(own) if chosen_rate(table, row) else '?'} runs    {ROWS[row]}")
+            runs = [run for run in runs_of(table, row) if run.table == table]
+            print(f"{table}/{row}: {sum(run.is_done for run in runs)} of "
+                  f"{len(runs) if chosen_rate(table, row) else '?'} runs    {ROWS[row]}")
         return
     unknown = [name for name in options.names if name not in TABLES and tuple(name.split("/")) not in every]
     if unknown:
-        raise InputError(f"no row or table is called {', '.join(unknown)}: --list names them")
+        raise InputError(f"no row or table is called {', '.join(unknown)}: see --list")
     failed = reproduce([(table, row) for table, row in every if {table, f"{table}/{row}"} & {*options.names}],
                        options.jobs)
     for table in TABLES:

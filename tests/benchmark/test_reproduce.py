@@ -99,7 +99,7 @@ def test_softmax_is_searched_where_it_is_and_an_ablation_takes_the_rate_of_what_
     monkeypatch.setitem(reproduce.TABLES, "one label", Table("--dataset AID", "--max_epoch 2", ("ce", "r4c"), (1, 2)))
     assert {(run.table, run.row) for run in reproduce.searched("one label", "ce")} == {("one label", "ce")}
     assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c")} == {(TABLE, "r4c")}
-    for row, of in (("r4c_bound", "r4c_bound_label_sample"), ("r4c_label", "r4c")):
+    for row, of in (("r4c_bound", "r4c_bound_no_feature"), ("r4c_only_label", "r4c")):
         assert {(run.table, run.row) for run in reproduce.searched("other", row)} == {(TABLE, of)}
     for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
         finish(Run("one label", "ce", rate, 1), val)
@@ -142,7 +142,7 @@ def test_the_views_of_an_image_are_tested_too(study, commands, monkeypatch):
 
 
 def test_every_row_has_a_seed_before_any_has_the_next(study, commands):
-    for row in ("bce", "r4c_bound_label_sample"):
+    for row in ("bce", "r4c_bound_no_feature"):
         for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
             finish(Run(TABLE, row, rate, 1), val, drawn=np.zeros(3))
     reproduce.main(["other", f"{TABLE}/bce"])
@@ -213,13 +213,13 @@ def test_tables_are_the_figures_of_the_files(study):
 
 def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval_of_the_images(study):
     for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-        finish(Run(TABLE, "r4c_bound_label_sample", rate, 1), val, mAP=val)
+        finish(Run(TABLE, "r4c_bound_no_feature", rate, 1), val, mAP=val)
     finish(Run("other", "r4c_bound", "2e-4", 1), mAP=0.45, drawn=(0.5, 0.6))
-    assert "| r4c_bound - r4c_bound_label_sample | 1 | +5.00 [+0.25, +9.75] |" in reproduce.tables_text("other")
+    assert "| r4c_bound - r4c_bound_no_feature | 1 | +5.00 [+0.25, +9.75] |" in reproduce.tables_text("other")
     reproduce.write_tables("other")
     row = (reproduce.RESULTS / "other_differences.csv").read_text().splitlines()[1]
-    assert row == "r4c_bound,r4c_bound_label_sample,mAP,1,0.050000,,,0.002500,0.097500,,"
-    assert reproduce.chosen_rate("other", "r4c_bound_label_sample_second") == "5e-4"
+    assert row == "r4c_bound,r4c_bound_no_feature,mAP,1,0.050000,,,0.002500,0.097500,,"
+    assert reproduce.chosen_rate("other", "r4c_bound_no_feature_runner_up_lr") == "5e-4"
 
 
 @pytest.mark.parametrize("of_both, cell", [((0.01, 0.05), "**+3.00 [+1.00, +5.00]**"), (None, "+3.00 [+2.00, +4.00]"),
@@ -231,19 +231,19 @@ def test_a_difference_is_bold_where_its_interval_of_both_excludes_zero(of_both, 
 
 def test_a_baseline_at_its_second_rate_shares_the_runs_of_the_search_and_is_compared(study, monkeypatch):
     monkeypatch.setitem(reproduce.TABLES, TABLE, Table(
-        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "bce_second", "r4c"), (1, 2)))
+        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "bce_runner_up_lr", "r4c"), (1, 2)))
     for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
         finish(Run(TABLE, "bce", rate, 1), val, mAP=val)
         finish(Run(TABLE, "r4c", rate, 1), val, mAP=0.5)
-    assert reproduce.seeds_of(TABLE, "bce_second") == [Run(TABLE, "bce", "5e-4", 1), Run(TABLE, "bce", "5e-4", 2)]
+    assert reproduce.seeds_of(TABLE, "bce_runner_up_lr") == [Run(TABLE, "bce", "5e-4", 1), Run(TABLE, "bce", "5e-4", 2)]
     text = reproduce.tables_text(TABLE)
-    assert "| bce_second | 5e-4 | 1 | 2 | 30.00 |" in text and text.count("| bce |") == 2  # with the search
+    assert "| bce_runner_up_lr | 5e-4 | 1 | 2 | 30.00 |" in text and text.count("| bce |") == 2  # with the search
     assert [line.split(" [")[0] for line in text.splitlines() if " - " in line] == [
-        "| r4c - bce | 1 | +10.00", "| r4c - bce_second | 1 | +20.00", "| bce_second - bce | 1 | -10.00"]
+        "| r4c - bce | 1 | +10.00", "| r4c - bce_runner_up_lr | 1 | +20.00", "| bce_runner_up_lr - bce | 1 | -10.00"]
     monkeypatch.setitem(reproduce.TABLES, "80/20", Table(
-        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce_second", "r4c"), (1, 2)))
+        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce_runner_up_lr", "r4c"), (1, 2)))
     finish(Run("80/20", "r4c", "2e-4", 1))
-    assert "bce_second" not in reproduce.tables_text("80/20")  # that of another table has other test images
+    assert "bce_runner_up_lr" not in reproduce.tables_text("80/20")  # that of another table has other test images
 
 
 def test_the_headline_has_the_tables_that_are_whole(study):
@@ -256,17 +256,17 @@ def test_the_headline_has_the_tables_that_are_whole(study):
         finish(Run(TABLE, row, "2e-4", 3), mAP=0.6 + place / 100)
     assert reproduce.headline_table().splitlines()[:7:2] == [
         "| row | UCM: mAP | UCM: micro F1 |", "| bce | 60.00 ± 10.00 | 30.00 ± 5.00 |",
-        "| asl | 62.00 ± 10.00 | 31.00 ± 5.00 |", "| r4c_bound_label_sample | 64.00 ± 10.00 | 32.00 ± 5.00 |"]
-    assert reproduce.headline_table().splitlines()[-1] == "| bce_second |  |  |"  # that table does not have it
+        "| asl | 62.00 ± 10.00 | 31.00 ± 5.00 |", "| r4c_bound_no_feature | 64.00 ± 10.00 | 32.00 ± 5.00 |"]
+    assert reproduce.headline_table().splitlines()[-1] == "| bce_runner_up_lr |  |  |"  # that table does not have it
 
 
 def test_results_of_other_options_are_refused(study):
-    run = Run(TABLE, "r4c_bound_label_sample", "1e-4", 1)
+    run = Run(TABLE, "r4c_bound_no_feature", "1e-4", 1)
     finish(run)
     assert run.is_done
     options = json.loads((run.results / "args.json").read_text())
     (run.results / "args.json").write_text(json.dumps({"args": {**options["args"], "bound": False}}))
-    with pytest.raises(InputError, match="was made with --bound False, and r4c_bound_label_sample has True: remove"):
+    with pytest.raises(InputError, match="was made with --bound False, and r4c_bound_no_feature has True: remove"):
         reproduce.main(["--list"])
 
 
@@ -339,4 +339,4 @@ def test_every_row_is_a_command_that_train_takes(capsys):
     for table in reproduce.TABLES.values():
         for row in table.rows:
             options = Train.parse_arguments(f"{table.data} {table.budget} {reproduce.ROWS[row]}".split())
-            Train.build_loss_from(options)
+            Train.build_criterion(options)
