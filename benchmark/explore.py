@@ -1,13 +1,13 @@
 """Why does R4C trail cross-entropy at short budgets, and which change helps? Short trainings, one change at a time.
 
-    python benchmark/explore.py                      all rows and seeds that are not done, then tables and figure
+    python benchmark/explore.py                      all unfinished rows and seeds, then the tables and the figure
     python benchmark/explore.py r4c --seeds 3050     one row
 
-The last blocks of MobileNet-V2 are trained on what the earlier ones, kept as they are, give for each image
-of UCM's AiTLAS list in its eight rotations and flips: 2 to 3 seconds an epoch on one core. A run is a file
-results/explore/<row>_seed<seed>.json: figures of the epoch that validation chose, as it is, with averaged weights and
-with scores averaged over the eight views, and of 20 epochs, all or every 20th, with what the gradients do. explore.md
-and explore.png are made from these files.
+The last blocks of MobileNet-V2 are trained on the frozen activations of the earlier blocks, for each image of UCM's
+AiTLAS lists in its eight rotations and flips: 2 to 3 seconds per epoch on one core. A run is a file
+results/explore/<row>_seed<seed>.json: the metrics of the epoch that validation selected (plain, with averaged weights,
+and with scores averaged over the eight views), and those of 20 epochs, all or every 20th, with gradient statistics.
+explore.md and explore.png are made from these files.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from utils.run.run_folder import environment, make_folder  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "explore"
 IMAGE_SIZE, EPOCHS = 96, 20
-BLOCK = 14  # of 0 to 18: the first that is trained
+BLOCK = 14  # of 0 to 18: the first trainable one
 
 
 def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
 
 
 def violations(scores: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gains, ranks with no less relevant item above, and the bound v of those above: as in `ndcg_bound_loss`."""
+    """Gains, ranks without less relevant items above, and the bound v on the number of these: see `ndcg_bound_loss`."""
     above = scores.unsqueeze(1) - scores.unsqueeze(2)
     more = relevance.unsqueeze(1) - relevance.unsqueeze(2)
     ranks = 1 + ((more > 0) | (more == 0) & (above > 0)).sum(2)
@@ -67,7 +67,7 @@ def violations(scores: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def bounded_ranks(scores: Tensor, relevance: Tensor) -> Tensor:
-    """nDCG's own discount over ranks that are bounded from above."""
+    """nDCG's discount of upper bounds of the ranks."""
     gains, ranks, v = violations(scores, relevance)
     discounts = 1 / torch.log2(ranks + 1) - 1 / torch.log2(ranks + v + 1)
     positions = torch.arange(2, scores.shape[1] + 2)
@@ -75,13 +75,13 @@ def bounded_ranks(scores: Tensor, relevance: Tensor) -> Tensor:
 
 
 def bounded_logarithm(scores: Tensor, relevance: Tensor) -> Tensor:
-    """The mean logarithm of these ranks over that of the ideal ones."""
+    """The mean logarithm of these bounds relative to that of the ideal ranks."""
     gains, ranks, v = violations(scores, relevance)
     return (gains * torch.log2(1 + v / (ranks + 1))).sum(1) / gains.sum(1)
 
 
 class ScoreLists(nn.Module):
-    """L2R-label and L2R-sample with another loss of a list, on logits."""
+    """L2R-label and L2R-sample with another list loss, on logits."""
 
     def __init__(self, list_loss: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
@@ -93,30 +93,30 @@ class ScoreLists(nn.Module):
             relevance = torch.cat([2 * present, torch.ones_like(neutral)], 1)
             return self.list_loss(torch.cat([scores, neutral], 1), relevance)
 
-        parts = {"label": (lists(logits, labels, 4) / labels.sum(1).clamp(min=1)).sum(),
+        terms = {"label": (lists(logits, labels, 4) / labels.sum(1).clamp(min=1)).sum(),
                  "sample": lists(logits.T, labels.T, 16).sum()}
-        return sum(parts.values()), parts
+        return sum(terms.values()), terms
 
 
 class UnitFeatures(R4CLoss):
-    """R4C whose features have length 1: their distances, at most 2, no longer saturate alpha = 10."""
+    """R4C with features of unit length: their distances, at most 2, no longer saturate the sigmoid with alpha = 10."""
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return super().forward(F.normalize(features), logits, labels)
 
 
 class Balanced(nn.Module):
-    """R4C whose three parts have gradients of equal norm at the features, that of their mean."""
+    """R4C whose three loss terms have gradients of equal norm at the features, that of their mean."""
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = {part: R4CLoss(parts=(part,))(features, logits, labels)[0] for part in TERMS}
-        norms = {part: torch.autograd.grad(loss, features, retain_graph=True)[0].norm() for part, loss in parts.items()}
+        terms = {name: R4CLoss(parts=(name,))(features, logits, labels)[0] for name in TERMS}
+        norms = {name: torch.autograd.grad(loss, features, retain_graph=True)[0].norm() for name, loss in terms.items()}
         mean = sum(norms.values()) / len(norms)
-        return sum(loss * mean / norms[part].clamp(min=1e-6) for part, loss in parts.items()), parts
+        return sum(loss * mean / norms[name].clamp(min=1e-6) for name, loss in terms.items()), terms
 
 
 class Annealed(nn.Module):
-    """R4C with another alpha for the scores."""
+    """R4C with a different alpha for the score losses."""
 
     def __init__(self, alpha: float):
         super().__init__()
@@ -124,34 +124,34 @@ class Annealed(nn.Module):
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         scores = torch.sigmoid(logits)
-        parts = {"feature": feature_ranking_loss(features, labels),
+        terms = {"feature": feature_ranking_loss(features, labels),
                  "label": label_ranking_loss(scores, labels, alpha=self.alpha),
                  "sample": sample_ranking_loss(scores, labels, alpha=self.alpha)}
-        return sum(parts.values()), parts
+        return sum(terms.values()), terms
 
 
 class Memory(nn.Module):
-    """R4C whose L2R-sample ranks, with a batch, the latest 48 images of this epoch, by the logits they had then."""
+    """R4C whose L2R-sample ranks a batch together with the latest 48 images of the epoch, by their logits at that time."""
 
-    def __init__(self, others: tuple[str, ...] = ("feature", "label"), bound: bool = False):
+    def __init__(self, batch_terms: tuple[str, ...] = ("feature", "label"), bound: bool = False):
         super().__init__()
-        self.batch, self.lists = R4CLoss(parts=others, bound=bound), R4CLoss(parts=("sample",), bound=bound)
+        self.batch, self.lists = R4CLoss(parts=batch_terms, bound=bound), R4CLoss(parts=("sample",), bound=bound)
         self.recent: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        total, parts = self.batch(features, logits, labels)
-        lists, own = self.lists(features, *(torch.cat(both) for both in zip((logits, labels), *self.recent)))
+        total, terms = self.batch(features, logits, labels)
+        lists, sample = self.lists(features, *(torch.cat(both) for both in zip((logits, labels), *self.recent)))
         self.recent = [(logits.detach(), labels), *self.recent[:2]]
-        return total + lists, parts | own
+        return total + lists, terms | sample
 
 
 @dataclass(frozen=True)
 class Row:
-    """loss: that of an epoch, by the share of all epochs before it. lr: for the forms of R4C and of its bound, what
-    reproduce.py's search chose for these; for the others, the same 5e-4. With `batch` images instead of 16, the root of
-    that many times as high. times: how many times the epochs of the others."""
+    """loss: share of finished epochs -> the loss of an epoch. lr: for variants of R4C and of its bound, the rate that
+    reproduce.py's search selected for these; 5e-4 for the others; with larger batches, scaled by the square root. times:
+    factor on the number of epochs."""
 
-    what: str
+    description: str
     loss: Callable[[float], nn.Module]
     lr: float = 5e-4
     cosine: bool = False
@@ -174,24 +174,24 @@ ROWS = {
     "bce": Row("binary cross-entropy", lambda _: build_loss("bce")),
     "r4c": Row("R4C as published", lambda _: R4CLoss(), 2e-4),
     "no_feature": Row("without L2R-feature", lambda _: R4CLoss(parts=("label", "sample")), 2e-4),
-    "logits": Row("and ranks on logits, alpha = 1", lambda _: ScoreLists(logit_ndcg)),
-    "bounded_ranks": Row("and bounded ranks, nDCG's discount", lambda _: ScoreLists(bounded_ranks)),
-    "bounded_log": Row("or their logarithm for the discount", lambda _: ScoreLists(bounded_logarithm)),
-    "bound": Row("or the ranks themselves: `--bound --parts label sample`", lambda _: _R4C_BOUND),
+    "logits": Row("... ranking logits, alpha = 1", lambda _: ScoreLists(logit_ndcg)),
+    "bounded_ranks": Row("... and bounded ranks with nDCG's discount", lambda _: ScoreLists(bounded_ranks)),
+    "bounded_log": Row("... or the logarithm of these ranks as discount", lambda _: ScoreLists(bounded_logarithm)),
+    "bound": Row("... or the ranks themselves: `--bound --parts label sample`", lambda _: _R4C_BOUND),
     "bound_sample": Row("`--bound --parts sample`", lambda _: R4CLoss(parts=("sample",), bound=True)),
     "bound_label": Row("`--bound --parts label`", lambda _: R4CLoss(parts=("label",), bound=True)),
-    "bound_feature": Row("`--bound`: with L2R-feature", lambda _: R4CLoss(bound=True)),
-    "unit_features": Row("R4C, features of length 1", lambda _: UnitFeatures(), 2e-4),
-    "balanced": Row("R4C, its parts' gradients balanced", lambda _: Balanced(), 2e-4),
-    "annealed": Row("R4C, alpha from 10 to 100 in the first half",
+    "bound_feature": Row("`--bound`, with L2R-feature", lambda _: R4CLoss(bound=True)),
+    "unit_features": Row("R4C, features of unit length", lambda _: UnitFeatures(), 2e-4),
+    "balanced": Row("R4C, gradients of its loss terms balanced", lambda _: Balanced(), 2e-4),
+    "annealed": Row("R4C, alpha annealed from 10 to 100 in the first half",
                     lambda done: Annealed(10 ** min(2, 1 + 2 * done)), 2e-4),
     "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
-    "warm_up": Row("R4C, BCE in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
-    "r4c_memory": Row("R4C, samples ranked with the 48 before them", lambda _: Memory(), 2e-4),
+    "warm_up": Row("R4C, BCE warm-up in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
+    "r4c_memory": Row("R4C, L2R-sample also over the previous 48 images", lambda _: Memory(), 2e-4),
     "bound_memory": Row("`bound`, the same", lambda _: Memory(("label",), bound=True)),
-    "bce_batch_64": Row("BCE, 64 images in a batch", lambda _: build_loss("bce"), 1e-3, batch=64),
-    "r4c_batch_64": Row("R4C, 64 images in a batch", lambda _: R4CLoss(), 4e-4, batch=64),
-    "bound_batch_64": Row("`bound`, 64 images in a batch", lambda _: _R4C_BOUND, 1e-3, batch=64),
+    "bce_batch_64": Row("BCE, batches of 64", lambda _: build_loss("bce"), 1e-3, batch=64),
+    "r4c_batch_64": Row("R4C, batches of 64", lambda _: R4CLoss(), 4e-4, batch=64),
+    "bound_batch_64": Row("`bound`, batches of 64", lambda _: _R4C_BOUND, 1e-3, batch=64),
     "bce_400_epochs": Row("BCE, the published 400 epochs", lambda _: build_loss("bce"), times=20),
     "r4c_400_epochs": Row("R4C, 400 epochs", lambda _: R4CLoss(), 2e-4, times=20),
     "bound_400_epochs": Row("`bound`, 400 epochs", lambda _: _R4C_BOUND, times=20),
@@ -202,7 +202,7 @@ ROWS = {
 
 
 class LastBlocks(nn.Module):
-    """The trainable end of the network: kept activations -> (features, logits)."""
+    """The trainable end of the network: activations -> (features, logits)."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -212,31 +212,31 @@ class LastBlocks(nn.Module):
         return self.classifier(self.blocks(activations).mean((2, 3)))
 
 
-def keep_activations(model: nn.Module, data_root: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """Part of the split -> activations (views, N, channels, height, width) before the block, and labels (N, C)."""
-    lists = {part: f"{data_root}/UCM_Multilabel/splits/aitlas_{part}.txt" for part in ("train", "val", "test")}
+def compute_activations(model: nn.Module, data_root: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Split -> activations (views, N, channels, height, width) before the block, and labels (N, C)."""
+    lists = {name: f"{data_root}/UCM_Multilabel/splits/aitlas_{name}.txt" for name in ("train", "val", "test")}
     data = load_data("UCM_Multilabel", data_root, lists)
-    transform, normalize, kept = eval_transform(IMAGE_SIZE), Normalize(), {}
+    transform, normalize, activations = eval_transform(IMAGE_SIZE), Normalize(), {}
     with torch.no_grad():
-        for part, split in data.splits.items():
+        for name, split in data.splits.items():
             batches = []
-            for place in tqdm(range(0, len(split.images), 64), desc=f"activations, {part}", leave=False):
-                files = split.images[place:place + 64]
+            for start in tqdm(range(0, len(split.images), 64), desc=f"activations, {name}", leave=False):
+                files = split.images[start:start + 64]
                 images = normalize(torch.stack([transform(load_image(file)) for file in files]))
                 batches.append(torch.stack([model.features[:BLOCK](view) for view in all_views(images)]))
-            kept[part] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
-    return kept
+            activations[name] = torch.cat(batches, 1), torch.from_numpy(split.labels).float()
+    return activations
 
 
-def what_gradients_do(features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Of a batch: the norm of the gradient of each part of R4C as published, at the features; how many pairs of images
-    a label orders wrongly, and for how many of them the published step (alpha = 100) has more than a hundredth of its
-    greatest slope; and the share of scores in the buffer interval."""
+def gradient_statistics(features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """For a batch: the gradient norm of each loss term of R4C as published, at the features; the number of pairs of images
+    that a label ranks in the wrong order, and of those for which the published sigmoid (alpha = 100) has more than a
+    hundredth of its maximal slope; and the share of scores in the buffer interval."""
     norms = {}
-    for part in TERMS:
-        total, _ = R4CLoss(parts=(part,))(features, logits, labels)
+    for name in TERMS:
+        total, _ = R4CLoss(parts=(name,))(features, logits, labels)
         gradient, = torch.autograd.grad(total, features, retain_graph=True, allow_unused=True)
-        norms[f"norm {part}"] = gradient.norm().item()
+        norms[f"norm {name}"] = gradient.norm().item()
     scores = torch.sigmoid(logits.detach()).T
     above = scores.unsqueeze(1) - scores.unsqueeze(2)  # (C, i, j): s_j - s_i
     wrong = (labels.T.unsqueeze(2) > labels.T.unsqueeze(1)) & (above > 0)
@@ -246,98 +246,98 @@ def what_gradients_do(features: Tensor, logits: Tensor, labels: Tensor) -> dict[
                     "in buffer": ((scores - 0.5).abs() <= 0.1).float().mean().item()}
 
 
-def figures(network: nn.Module, kept: dict[str, tuple[Tensor, Tensor]], views: int = 1) -> dict[str, dict[str, float]]:
-    """Of the validation and the test images; scores are means over `views` views."""
+def evaluate(network: nn.Module, data: dict[str, tuple[Tensor, Tensor]], views: int = 1) -> dict[str, dict[str, float]]:
+    """Metrics on the validation and the test images; scores are means over `views` views."""
     network.eval()
-    of_parts = {}
-    for part in ("val", "test"):
-        activations, labels = kept[part]
+    metrics = {}
+    for name in ("val", "test"):
+        activations, labels = data[name]
         with torch.inference_mode():
             scores = torch.stack([torch.cat([torch.sigmoid(network(batch)[1]) for batch in view.split(128)])
                                   for view in activations[:views]]).mean(0)
-        metrics = multilabel_metrics(scores.numpy(), labels.numpy())
-        of_parts[part] = {"mAP": metrics["mAP"], "micro F1": metrics["OF1"]}
-    return of_parts
+        values = multilabel_metrics(scores.numpy(), labels.numpy())
+        metrics[name] = {"mAP": values["mAP"], "micro F1": values["OF1"]}
+    return metrics
 
 
-def train(row: str, seed: int, kept: dict[str, tuple[Tensor, Tensor]], pretrained_path: str) -> dict:
-    """The recipe: Adam, its schedule; a view of each image at random. Returns what the result file holds."""
+def train(row: str, seed: int, data: dict[str, tuple[Tensor, Tensor]], pretrained_path: str) -> dict:
+    """Train with Adam, the recipe's schedule and a random view of each image. Returns the content of the result file."""
     torch.manual_seed(seed)
     network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
     this = ROWS[row]
-    # With 16 images, a step counts a hundredth: an average over about an epoch.
+    # With batches of 16, a step has weight 0.01: an average over about one epoch.
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - this.batch / 1600), use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    activations, labels = kept["train"]
+    activations, labels = data["train"]
     epochs, best, best_network, start = [], None, None, time.perf_counter()
     for epoch in tqdm(range(1, this.epochs + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
         loss = this.loss((epoch - 1) / this.epochs)
         optimizer.param_groups[0]["lr"] = this.rate(epoch)
         network.train()
-        measured: list[dict[str, float]] = []
+        statistics: list[dict[str, float]] = []
         for step, batch in enumerate(torch.randperm(len(labels)).split(this.batch)):
             features, logits = network(activations[torch.randint(8, (len(batch),)), batch])
             if step % 8 == 0:
-                measured.append(what_gradients_do(features, logits, labels[batch]))
+                statistics.append(gradient_statistics(features, logits, labels[batch]))
             total, _ = loss(features, logits, labels[batch])
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
             averaged.update_parameters(network)
-        epochs.append({"epoch": epoch, **figures(network, kept), "averaged": figures(averaged, kept),
-                       **{name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}})
+        epochs.append({"epoch": epoch, **evaluate(network, data), "averaged": evaluate(averaged, data),
+                       **{name: sum(step[name] for step in statistics) / len(statistics) for name in statistics[0]}})
         if best is None or epochs[-1]["val"]["micro F1"] >= best["val"]["micro F1"]:
             best, best_network = epochs[-1], copy.deepcopy(network)
-    return {"row": row, "what": this.what, "lr": this.lr, "seed": seed, "best": best,
-            "averaged": max((own["averaged"] for own in reversed(epochs)), key=lambda own: own["val"]["micro F1"]),
-            "views": figures(best_network, kept, views=8), "seconds": time.perf_counter() - start,
+    return {"row": row, "what": this.description, "lr": this.lr, "seed": seed, "best": best,
+            "averaged": max((epoch["averaged"] for epoch in reversed(epochs)), key=lambda row: row["val"]["micro F1"]),
+            "views": evaluate(best_network, data, views=8), "seconds": time.perf_counter() - start,
             "image_size": IMAGE_SIZE, "block": BLOCK, **environment(torch.device("cpu")),
             "epochs": epochs[this.times - 1::this.times]}
 
 
 def results() -> dict[str, list[dict]]:
-    """What the files say, by row. Raises InputError for a damaged one."""
-    said: dict[str, list[dict]] = {row: [] for row in ROWS}
+    """The content of the result files, by row. Raises InputError for a damaged one."""
+    contents: dict[str, list[dict]] = {row: [] for row in ROWS}
     for file in sorted(RESULTS.glob("*_seed*.json")):
         try:
-            said[(own := json.loads(file.read_text(encoding="utf-8")))["row"]].append(own)
+            contents[(content := json.loads(file.read_text(encoding="utf-8")))["row"]].append(content)
         except (ValueError, KeyError) as error:
-            raise InputError(f"{file} is damaged ({error}): remove it, and its command makes it again") from error
-    return {row: runs for row, runs in said.items() if runs}
+            raise InputError(f"{file} is damaged ({error}): remove it and run its command again") from error
+    return {row: runs for row, runs in contents.items() if runs}
 
 
 def table() -> str:
-    """explore.md: means over seeds, and standard deviations."""
-    columns = [(part, name) for part in ("val", "test") for name in ("mAP", "micro F1")]
+    """The content of explore.md: means and standard deviations over seeds."""
+    columns = [(split, name) for split in ("val", "test") for name in ("mAP", "micro F1")]
     titles = [" ".join(column) for column in columns]
 
     def cells(runs: list[dict], how: str) -> list[str]:
-        return [percent_cell(mean_and_deviation([run[how][part][name] for run in runs])) for part, name in columns]
+        return [percent_cell(mean_and_deviation([run[how][split][name] for run in runs])) for split, name in columns]
 
     plain = markdown(["row", "what", "lr", "seeds", *titles], [
-        [row, runs[0]["what"], f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best")]
+        [row, ROWS[row].description, f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best")]
         for row, runs in results().items()])
-    other = markdown(["row", *(f"{how}: {title}" for how in ("averaged", "views") for title in titles)], [
+    averaged = markdown(["row", *(f"{how}: {title}" for how in ("averaged", "views") for title in titles)], [
         [row, *cells(runs, "averaged"), *cells(runs, "views")] for row, runs in results().items()])
-    return f"{plain}\nThe same runs with averaged weights, and with scores averaged over eight views:\n\n{other}"
+    return f"{plain}\nThe same runs with averaged weights, and with scores averaged over the eight views:\n\n{averaged}"
 
 
 def draw():
-    """What the gradients do, first seed: pairs in the wrong order, with and without a slope under the published step;
-    the gradients of the published parts while they are trained; the share of scores in the buffer interval."""
+    """First seed: pairs in the wrong order, all and those with a gradient under the published sigmoid; gradient norms of
+    the published loss terms during training; the share of scores in the buffer interval."""
     figure = new_figure(WIDTH, 2.8)
     wrong, norms, buffer = figure.subplots(1, 3)
     epochs = {row: runs[0]["epochs"] for row, runs in results().items()}
-    for place, row in enumerate(row for row in ("r4c", "bce", "bound") if row in epochs):
-        numbers, style = [own["epoch"] for own in epochs[row]], line_style(place, marker=False)
-        wrong.plot(numbers, [own["wrong pairs"] for own in epochs[row]], label=row, **style)
-        buffer.plot(numbers, [100 * own["in buffer"] for own in epochs[row]], label=row, **style)
+    for index, row in enumerate(row for row in ("r4c", "bce", "bound") if row in epochs):
+        numbers, style = [epoch["epoch"] for epoch in epochs[row]], line_style(index, marker=False)
+        wrong.plot(numbers, [epoch["wrong pairs"] for epoch in epochs[row]], label=row, **style)
+        buffer.plot(numbers, [100 * epoch["in buffer"] for epoch in epochs[row]], label=row, **style)
         if row == "r4c":
-            wrong.plot(numbers, [own["usable pairs"] for own in epochs[row]], label="r4c, with a slope",
+            wrong.plot(numbers, [epoch["usable pairs"] for epoch in epochs[row]], label="r4c, with a gradient",
                        **line_style(3, marker=False))
-            for part, name in enumerate(TERMS):
-                norms.plot(numbers, [own[f"norm {name}"] for own in epochs[row]], label=name,
-                           **line_style(part, marker=False))
+            for term, name in enumerate(TERMS):
+                norms.plot(numbers, [epoch[f"norm {name}"] for epoch in epochs[row]], label=name,
+                           **line_style(term, marker=False))
     for axes, title in ((wrong, "wrong pairs in a batch"), (norms, "r4c: gradient at the features"),
                         (buffer, "scores in the buffer (%)")):
         axes.set_title(title, fontsize=9)
@@ -356,13 +356,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pretrained_path", default="weights/mobilenet_v2_imagenet.pth")
     options = parser.parse_args(argv)
     if unknown := set(options.rows) - set(ROWS):
-        parser.error(f"no row is called {', '.join(unknown)}")
-    left = [(row, seed, file) for seed in options.seeds for row in options.rows or ROWS
+        parser.error(f"unknown rows: {', '.join(unknown)}")
+    unfinished = [(row, seed, file) for seed in options.seeds for row in options.rows or ROWS
             if not (file := RESULTS / f"{row}_seed{seed}.json").exists()]
-    if left:
-        kept = keep_activations(build_model("MobileNet-V2", 17, options.pretrained_path).eval(), options.data_root)
-    for row, seed, file in tqdm(left, desc="runs", unit="run"):
-        result = train(row, seed, kept, options.pretrained_path)
+    if unfinished:
+        data = compute_activations(build_model("MobileNet-V2", 17, options.pretrained_path).eval(), options.data_root)
+    for row, seed, file in tqdm(unfinished, desc="runs", unit="run"):
+        result = train(row, seed, data, options.pretrained_path)
         write_text(make_folder(RESULTS) / file.name, json.dumps(result, indent=1) + "\n")
     write_text(RESULTS / "explore.md", table())
     save_figure(draw(), RESULTS / "explore")

@@ -1,12 +1,12 @@
-"""Claim: with --cache, a core hands over at least 8 times as many images as without, for JPEGs of 600 x 600 and a
-network that takes 512 x 512; and so it does against decoding, resizing, flipping, turning and normalising each image
-(`reference_way.py`), though flips and what follows are the device's work in this project.
+"""Claim: with --cache, a core delivers at least 8 times as many images as without, for JPEGs of 600 x 600 and a network
+with 512 x 512 inputs; likewise compared with decoding, resizing, flipping, rotating and normalising each image
+(`reference_way.py`), although flips and the rest are the device's work in this project.
 
     python benchmark/loader_speed.py --dataset UCM_Multilabel
 
-One process, one thread. `cached` and `decoded` end with a batch of bytes, as for a GPU. `cached, prepared` goes on on
-this core to what the network reads, where `per image` ends. The pictures are mosaics of the data set's, at their own
-scale, in the size of AID's.
+One process, one thread. `cached` and `decoded` end with a batch of bytes, as for a GPU. `cached, prepared` continues on
+this core to the network's input, where `per image` ends. The images are mosaics of the data set's images at their
+original scale, in the size of AID's.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SIZE, IMAGE_SIZE, BATCH = 600, 512, 16
 
 
 def write_mosaics(images: list[Path], number: int, folder: Path) -> list[Path]:
-    """JPEGs of SIZE x SIZE, each made of as many images as that takes."""
+    """JPEGs of SIZE x SIZE, each made of as many images as needed."""
     paths, rng = [folder / f"{index}.jpg" for index in range(number)], np.random.default_rng(0)
     for path in paths:
         canvas, x, y = Image.new("RGB", (SIZE, SIZE)), 0, 0
@@ -63,8 +63,8 @@ def main() -> None:
         kilobytes = sum(image.stat().st_size for image in images) / len(images) / 1000
         split = Split(images, np.zeros((len(images), 17), np.uint8))
         load = cached_images(images, IMAGE_SIZE, Path(folder) / "cache")
-        cached, decoded = (build_loader(ImageDataset(split, train_transform(IMAGE_SIZE), own), BATCH, 0, cpu, True)
-                           for own in (load, load_image))
+        cached, decoded = (build_loader(ImageDataset(split, train_transform(IMAGE_SIZE), read), BATCH, 0, cpu, True)
+                           for read in (load, load_image))
         per_image = DataLoader(PerImage(images, split.labels, IMAGE_SIZE), BATCH, shuffle=True)
         preprocess = AugmentAndNormalize()
         seconds = medians({"per image": lambda: [None for _ in per_image],
@@ -75,7 +75,7 @@ def main() -> None:
     write_result("loader", cpu, {
         "dataset": options.dataset, "images": options.images, "kilobytes_per_jpeg": kilobytes,
         "repeats": options.repeats, "threads": 1,
-        "images_per_second": {name: options.images / own for name, own in seconds.items()},
+        "images_per_second": {name: options.images / value for name, value in seconds.items()},
         "cached_to_decoded": seconds["decoded"] / seconds["cached"],
         "cached_to_per_image": seconds["per image"] / seconds["cached"],
         "cached_and_prepared_to_per_image": seconds["per image"] / seconds["cached, prepared"]})

@@ -1,11 +1,11 @@
 """Claim: R4CLoss, forward and backward, is at least 6 times as fast on a CPU as the losses list by list
-(`row_by_row.py`), at 16, 64 and 256 images; on CUDA at least 15 times at 16. Its memory does not grow with the cube of
-the batch: 2048 images take less than 1.5 GiB.
+(`row_by_row.py`) at 16, 64 and 256 images, and on CUDA at least 15 times at 16 images. Its memory does not grow with the
+cube of the batch size: 2048 images need less than 1.5 GiB.
 
     python benchmark/loss_speed.py
 
-2048 features and 17 labels per image, as Resnet-50 and AID have; float32; medians taken in turns, of values and
-gradients that are the same. The peak is that of a process of its own, beyond what it had after a batch of 64.
+2048 features and 17 labels per image, as with Resnet-50 and AID; float32; medians taken in turns; values and gradients are
+equal. The peak memory is that of a separate process, beyond its memory after a batch of 64.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def repeat(times: int, loss: nn.Module, *data: Tensor) -> None:
 
 
 def peak_mib(device: torch.device) -> float:
-    """What a batch of 2048 takes at its peak."""
+    """The peak memory of a batch of 2048."""
     if device.type == "cuda":
         data = batch(2048, device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -56,7 +56,7 @@ def peak_mib(device: torch.device) -> float:
 
 
 def print_own_peak() -> None:
-    def peak() -> int:  # KiB; what getrusage calls the peak, a process takes over from its parent
+    def peak() -> int:  # KiB; getrusage's peak would be inherited from the parent process
         status = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
@@ -78,8 +78,8 @@ def main() -> None:
     device, result = select_device(options.device), {}
     for size in (16, 64, 256):
         data = batch(size, device)
-        ours, theirs = step(R4CLoss(), *data), step(RowByRowLoss(), *data)
-        difference = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs))
+        results = step(R4CLoss(), *data), step(RowByRowLoss(), *data)
+        difference = max(float((a - b).norm() / b.norm()) for a, b in zip(*results))
         steps = 256 // size  # in a turn
         turns = {loss.__class__.__name__: functools.partial(repeat, steps, loss, *data)
                  for loss in (R4CLoss(), RowByRowLoss())}

@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: medians taken in turns, and the result file. Importing it finds the project."""
+"""What the speed benchmarks share: medians taken in turns, and the result file. Importing it makes the project importable."""
 
 import json
 import platform
@@ -17,15 +17,14 @@ from utils.run.run_folder import environment  # noqa: E402
 
 
 def medians(contestants: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each, after one run that does not count; they take turns, so that a busy moment of the machine
-    meets all of them."""
+    """Median seconds of each, after one warm-up; they take turns, so that a busy moment of the machine affects all."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats + 1):
         for name, run in contestants.items():
             start = _now(device)
             run()
             times[name].append(_now(device) - start)
-    return {name: statistics.median(own[1:]) for name, own in times.items()}
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 def _now(device: torch.device) -> float:
@@ -35,7 +34,7 @@ def _now(device: torch.device) -> float:
 
 
 def write_result(name: str, device: torch.device, result: dict[str, Any]) -> None:
-    """Write results/speed/<name>_<device type>.json, figures with four digits, and print it."""
+    """Write results/speed/<name>_<device type>.json, numbers with four digits, and print it."""
     report = {"command": " ".join(["python", *sys.argv]), "date": time.strftime("%Y-%m-%d"), **environment(device),
               "cpu": _cpu(), **_rounded(result)}
     file = ROOT / "benchmark" / "results" / "speed" / f"{name}_{device.type}.json"
@@ -54,5 +53,5 @@ def _cpu() -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _rounded(own) for name, own in value.items()}
+        return {name: _rounded(item) for name, item in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value

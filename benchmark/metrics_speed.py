@@ -1,4 +1,4 @@
-"""Claim: all figures of a test of NWPU-RESISC45's size, 28,350 images and 45 labels, take less than a second.
+"""Claim: all metrics of a test of NWPU-RESISC45's size, 28,350 images and 45 labels, take less than a second.
 
     python benchmark/metrics_speed.py
 """

@@ -1,13 +1,13 @@
-"""Claim: the maximum of a Grad-CAM map lies in the object it is about, far more often than chance would have it.
+"""Claim: the maximum of a Grad-CAM map lies in the label's object far more often than by chance.
 
     python benchmark/pointing_game.py --model MobileNet-V2 --pretrained_path weights/mobilenet_v2_imagenet.pth
     python benchmark/pointing_game.py --model Resnet-18 --epochs 15 --lr 1e-3
 
 The pointing game of Zhang et al., "Top-down neural attention by excitation backprop" (2016). Each scene is plain ground
-with one object, drawn by dataset/synthetic, whose label map gives the object's box. A network learns from SCENES scenes
-which object it sees, by one of the losses, and is asked where on TEST other ones. Written to
+with one object, drawn by dataset/synthetic, whose label map gives the object's box. A network learns with one of the
+losses from SCENES scenes which object is in them; its maps are evaluated on TEST other scenes. Written to
 benchmark/results/pointing_game/<model>_<loss>.json: the share of images in which the maximum lies in the box, the share
-of the map that does, and the share of the picture that the box takes, which is what chance gives.
+of the map inside the box, and the share of the image that the box covers, which is the chance level.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from utils.engine import train_one_epoch  # noqa: E402
 from utils.evaluation.gradcam import grad_cam  # noqa: E402
 
 OBJECTS = {
-    "airplane": lambda canvas, at, turn: airplane(canvas, at, turn, 90),
-    "ship": lambda canvas, at, turn: boat(canvas, at, turn, 90),
-    "tanks": lambda canvas, at, turn: tank(canvas, at, 38),
-    "court": lambda canvas, at, turn: court(canvas, at, COURTS[1], COURTS[2]),
+    "airplane": lambda canvas, at, angle: airplane(canvas, at, angle, 90),
+    "ship": lambda canvas, at, angle: boat(canvas, at, angle, 90),
+    "tanks": lambda canvas, at, angle: tank(canvas, at, 38),
+    "court": lambda canvas, at, angle: court(canvas, at, COURTS[1], COURTS[2]),
 }
 SCENES, TEST, BATCH = 800, 60, 16
 
@@ -47,8 +47,8 @@ def one_object_scenes(number: int, size: int, seed: int) -> tuple[Tensor, Tensor
         name, canvas = list(OBJECTS)[label], Canvas(rng, size)
         canvas.fill("grass", "bare-soil", "pavement")
         OBJECTS[name](canvas, rng.uniform(-70, 70, 2), rng.uniform(0, 2 * np.pi))
-        seen = np.asarray(canvas.labels)[::2, ::2] == ID[name]
-        rows, columns = seen.any(1).nonzero()[0], seen.any(0).nonzero()[0]
+        visible = np.asarray(canvas.labels)[::2, ::2] == ID[name]
+        rows, columns = visible.any(1).nonzero()[0], visible.any(0).nonzero()[0]
         boxes[index, rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1] = True
         images.append(torch.from_numpy(np.array(canvas.finish()[0])))
         labels[index, label] = 1
@@ -56,22 +56,22 @@ def one_object_scenes(number: int, size: int, seed: int) -> tuple[Tensor, Tensor
 
 
 def learn(model: nn.Module, size: int, loss: str, epochs: int, lr: float) -> None:
-    """Train on SCENES scenes, each turned at random in every epoch."""
+    """Train on SCENES scenes, each randomly rotated in every epoch."""
     images, labels, _ = one_object_scenes(SCENES, size, seed=0)
     optimizer, criterion, normalize = torch.optim.Adam(model.parameters(), lr=lr), build_loss(loss), Normalize()
 
-    def turn(batch: Tensor) -> Tensor:
+    def rotate(batch: Tensor) -> Tensor:
         return normalize(torch.rot90(batch, int(torch.randint(4, ())), (1, 2)))
 
     for epoch in range(1, epochs + 1):
         loader = DataLoader(TensorDataset(images, labels), batch_sampler=torch.randperm(SCENES).split(BATCH),
                             generator=torch.Generator())
-        train_one_epoch(model, loader, criterion, optimizer, turn, torch.device("cpu"), f"epoch {epoch}/{epochs}")
+        train_one_epoch(model, loader, criterion, optimizer, rotate, torch.device("cpu"), f"epoch {epoch}/{epochs}")
     model.eval()
 
 
 def play(model: nn.Module, layer: nn.Module, size: int) -> dict[str, float]:
-    """The game on TEST scenes; the maps are of the label that is there."""
+    """Play the game on TEST scenes, with the maps of the present label."""
     images, labels, boxes = one_object_scenes(TEST, size, seed=1)
     hits, masses, zeros = [], [], 0
     for image, label, box in zip(Normalize()(images), labels.argmax(1), boxes):

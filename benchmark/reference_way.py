@@ -1,7 +1,7 @@
-"""Training as one would first write it: what `loader_speed.py` and `epoch_speed.py` compare with.
+"""A straightforward implementation of training, with which `loader_speed.py` and `epoch_speed.py` compare.
 
-Every epoch, every image is decoded, resized, flipped, turned, and made a normalised float tensor of its own in the
-training process, by torchvision's transforms; the losses are `row_by_row.py`; every step asks the device for the loss.
+In every epoch, each image is decoded, resized, flipped, rotated and converted to a normalised float tensor in the
+training process by torchvision's transforms; the losses are those of `row_by_row.py`; every step reads the loss.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ class PerImage(Dataset):
 
 def train_one_epoch_plainly(model: nn.Module, dataset: PerImage, optimizer: torch.optim.Optimizer,
                             device: torch.device) -> float:
-    """The mean loss of an epoch in batches of 16, loaded by the training process itself."""
+    """The mean loss of an epoch in batches of 16, loaded in the training process."""
     model.train()
     loss, losses = RowByRowLoss(), []
     for images, labels in DataLoader(dataset, 16, shuffle=True):

@@ -1,8 +1,7 @@
-"""R4C's losses list by list, one after the other: what `benchmark/loss_speed.py` and `benchmark/epoch_speed.py` compare
-with.
+"""R4C's losses list by list, with which `loss_speed.py` and `epoch_speed.py` compare.
 
-Written from the equations of the README as one would first write them: a Python loop over the lists (a query image, an
-image, a label), a matrix of score differences for each, and questions to the device (is anything relevant?) on the way.
+Written directly from the equations: a Python loop over the lists (a query image, an image, a label), a matrix of score
+differences for each, and conditions that synchronise host and device (is anything relevant?).
 """
 
 import torch
@@ -42,7 +41,7 @@ class RowByRowLoss(nn.Module):
             positives = image_labels.sum()
             if positives.item() > 0:
                 label = label + ndcg_loss(*with_neutrals(image_scores, image_labels, 4), alpha=100) / positives
-        for label_scores, of_images in zip(scores.T, labels.T):
-            sample = sample + ndcg_loss(*with_neutrals(label_scores, of_images, 16), alpha=100)
+        for label_scores, image_labels in zip(scores.T, labels.T):
+            sample = sample + ndcg_loss(*with_neutrals(label_scores, image_labels, 16), alpha=100)
         return feature + label + sample, {"feature": feature.detach(), "label": label.detach(),
                                           "sample": sample.detach()}

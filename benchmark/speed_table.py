@@ -1,4 +1,4 @@
-"""The README's tables of speed, from the result files: python benchmark/speed_table.py"""
+"""The speed tables of benchmark/README.md, from the result files: python benchmark/speed_table.py"""
 
 import json
 from pathlib import Path
@@ -8,47 +8,48 @@ RESULTS = Path(__file__).parent / "results" / "speed"
 
 
 def comparisons() -> str:
-    """What the speed benchmarks compared on a CPU, a row each."""
+    """The comparisons of the speed benchmarks on a CPU."""
     loss, loader, step, epoch, metrics = map(_read, ("loss", "loader", "step", "epoch", "metrics"))
-    rows = [(f"R4C and its gradient, {size}", f"{own['r4c_loss_ms']:.1f} ms",
-             f"list by list: {own['row_by_row_ms']:.1f} ms", own["times_as_fast"])
-            for size, own in loss.items() if size.endswith("images") and isinstance(own, dict)]
+    rows = [(f"R4C and its gradient, {size}", f"{result['r4c_loss_ms']:.1f} ms",
+             f"list by list: {result['row_by_row_ms']:.1f} ms", result["times_as_fast"])
+            for size, result in loss.items() if size.endswith("images") and isinstance(result, dict)]
     rows.append(("its memory for 2048 images", f"{loss['peak_mib_at_2048_images']:.0f} MiB", "", None))
-    pace = {name: f"{own:.0f} images/s" for name, own in loader["images_per_second"].items()}
-    one_by_one = f"decoded, resized, flipped, turned and normalised one by one: {pace['per image']}"
-    rows += [("loading for 512 px with `--cache`, one core", pace["cached"], f"without: {pace['decoded']}",
+    speed = {name: f"{value:.0f} images/s" for name, value in loader["images_per_second"].items()}
+    one_by_one = f"decoded, resized, flipped, rotated and normalised one by one: {speed['per image']}"
+    rows += [("loading for 512 px with `--cache`, one core", speed["cached"], f"without: {speed['decoded']}",
               loader["cached_to_decoded"]),
-             ("", pace["cached"], one_by_one, loader["cached_to_per_image"]),
-             ("the same, flipped, turned and normalised on that core", pace["cached, prepared"], one_by_one,
+             ("", speed["cached"], one_by_one, loader["cached_to_per_image"]),
+             ("the same, flipped, rotated and normalised on that core", speed["cached, prepared"], one_by_one,
               loader["cached_and_prepared_to_per_image"])]
-    for name, own in step.items():
+    for name, result in step.items():
         if "px" in name:
             for kind, what in (("cached", "with `--cache`"), ("decoded", "without")):
-                rows.append((f"a training step, {name}, {what}", f"{own[f'{kind}_ms']:.0f} ms",
-                             f"the network alone: {own['bare_ms']:.0f} ms", own["bare_ms"] / own[f"{kind}_ms"]))
+                rows.append((f"a training step, {name}, {what}", f"{result[f'{kind}_ms']:.0f} ms",
+                             f"the network alone: {result['bare_ms']:.0f} ms",
+                             result["bare_ms"] / result[f"{kind}_ms"]))
     seconds = epoch["seconds"]
-    for side, what in (("reference_way", "as one would first write it"),
+    for side, what in (("reference_way", "straightforward implementation"),
                        ("reference_way_channels_last", "the same, channels last")):
         rows.append((f"an epoch of UCM, {epoch['model']}, {epoch['image_size']} px",
                      f"{seconds['this_project']:.1f} s", f"{what}: {seconds[side]:.1f} s",
                      epoch["times_as_fast"][side]))
-    rows.append((f"all figures of {metrics['images']:,} images with {metrics['labels']} labels",
+    rows.append((f"all metrics of {metrics['images']:,} images with {metrics['labels']} labels",
                  f"{max(metrics['seconds'].values()):.2f} s", "", None))
     lines = ["| | this project | compared with | times as fast |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {what} | {ours} | {theirs} | {'' if ratio is None else f'{ratio:.2f}'} |"
-                              for what, ours, theirs, ratio in rows]) + "\n"
+    return "\n".join(lines + [f"| {what} | {measured} | {compared} | {'' if ratio is None else f'{ratio:.2f}'} |"
+                              for what, measured, compared, ratio in rows]) + "\n"
 
 
 def throughput() -> str:
-    """Images per second on a CPU of the network's training step by its options, a row for each network."""
+    """Images per second of a training step of the network alone on a CPU, by options; a row for each network."""
     options = ["none of them", "channels_last", "compile channels_last", "amp channels_last",
                "amp compile channels_last"]
     lines = ["| | plain | channels last (always on) | `--compile` | `--amp` | both |", "|---|---|---|---|---|---|"]
     for file in sorted(RESULTS.glob("throughput_*_cpu.json")):
-        about = file.stem.removesuffix("_cpu")
-        result, (_, name, size, batch) = _read(about), about.split("_")
-        paces = [f"{result[option]['images_per_second']:.1f}" for option in options]
-        lines.append(f"| {name}, {size.replace('px', ' px')}, batch {batch} | {' | '.join(paces)} |")
+        stem = file.stem.removesuffix("_cpu")
+        result, (_, name, size, batch) = _read(stem), stem.split("_")
+        speeds = [f"{result[option]['images_per_second']:.1f}" for option in options]
+        lines.append(f"| {name}, {size.replace('px', ' px')}, batch {batch} | {' | '.join(speeds)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,12 +1,11 @@
-"""Claim: a full training step with --cache (loading, augmentation, forward, R4C, backward, Adam, progress, log) takes
-at most 1.05 times as long on a CPU as the bare step of the network, at 224 px in batches of 16; on CUDA with --amp at
-most 1.10 times, in batches of 16 and 64, at 224 and 512 px.
+"""Claim: a complete training step with --cache (loading, augmentation, forward, R4C, backward, Adam, progress, log) takes
+at most 1.05 times as long as the bare step of the network on a CPU, at 224 px in batches of 16; on CUDA with --amp at
+most 1.10 times as long, in batches of 16 and 64, at 224 and 512 px.
 
     python benchmark/step_speed.py --dataset UCM_Multilabel
 
-The bare step is the same network and optimizer on one random batch that lies on the device, with binary cross-entropy.
-Medians of epochs of some steps, taken in turns. `decoded` is the full step without a cache, every image decoded and
-resized anew.
+The bare step uses the same network and optimizer on one random batch on the device, with binary cross-entropy. Medians
+of short epochs taken in turns. `decoded` is the complete step without a cache, with every image decoded and resized.
 """
 
 import argparse
@@ -58,8 +57,8 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
     """Milliseconds of a step, and the ratios."""
     model = build_model(name, split.labels.shape[1]).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
-    chosen = np.resize(np.arange(len(split.images)), steps * batch)  # again from the first, where there are too few
-    split = Split([split.images[index] for index in chosen], split.labels[chosen])
+    indices = np.resize(np.arange(len(split.images)), steps * batch)  # repeated if there are too few
+    split = Split([split.images[index] for index in indices], split.labels[indices])
     preprocess, workers = AugmentAndNormalize().to(device), resolve_num_workers(None, device)
     with tempfile.TemporaryDirectory() as folder:
         def full_epoch(load) -> Callable[[], None]:
@@ -78,7 +77,7 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
         load = cached_images(split.images, image_size, Path(folder))
         seconds = medians({"bare": bare, "cached": full_epoch(load), "decoded": full_epoch(load_image)}, repeats,
                           device)
-    return {**{f"{name}_ms": 1000 * own / steps for name, own in seconds.items()},
+    return {**{f"{name}_ms": 1000 * value / steps for name, value in seconds.items()},
             "cached_to_bare": seconds["cached"] / seconds["bare"],
             "decoded_to_bare": seconds["decoded"] / seconds["bare"]}
 

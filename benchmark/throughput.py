@@ -1,6 +1,6 @@
-"""Measures a training step of the network alone, on one random batch with R4C and Adam: images per second with and
-without --amp, --compile and channels-last memory, the share of the device's matrix rate that this is, and on CUDA the
-peak of memory, weights and optimizer included.
+"""Measure a training step of the network alone, on one random batch with R4C and Adam: images per second with and without
+--amp, --compile and channels-last memory, the share of the device's matrix rate, and on CUDA the peak memory, including
+weights and optimizer.
 
     python benchmark/throughput.py --model Resnet-50 --image_size 224 --batch_size 16
 
@@ -82,16 +82,16 @@ def main() -> None:
             peaks[name] = (torch.cuda.max_memory_allocated(device) - before) / 2**20
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(images)
-    flops = 3 * counter.get_total_flops()  # there is as much again to do for the gradients of images and of weights
+    flops = 3 * counter.get_total_flops()  # the gradients of activations and of weights cost as much again each
     seconds = medians(steps, options.repeats, device)
     rates = {amp: matrix_rate(torch.bfloat16 if amp else torch.float32, device) for amp in (False, True)}
     write_result(f"throughput_{options.model}_{options.image_size}px_{size}", device, {
         "repeats": options.repeats, "flops_per_image": flops / size,
         "matrix_flops_per_second": {"float32": rates[False], "bfloat16": rates[True]},
-        **{name: {"images_per_second": size / own,
-                  "share_of_matrix_rate": flops / own / rates["amp" in name.split()],
+        **{name: {"images_per_second": size / value,
+                  "share_of_matrix_rate": flops / value / rates["amp" in name.split()],
                   **({"peak_mib": peaks[name]} if name in peaks else {})}
-           for name, own in seconds.items()}})
+           for name, value in seconds.items()}})
 
 
 if __name__ == "__main__":

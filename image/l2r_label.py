@@ -1,7 +1,7 @@
 """Draw the idea of L2R-label (image/l2r_label.png): python image/l2r_label.py
 
-The labels of one image lie on the score axis, with four virtual neutral labels among them. Each arrow is a true
-path: it leads from a label's score to where 200 steps of Adam on `label_ranking_loss` alone take it.
+The labels of one image lie on the score axis, with four virtual neutral labels between them. Each arrow is computed: it
+leads from a label's score to its score after 200 steps of Adam on `label_ranking_loss` alone.
 """
 
 import sys
@@ -15,7 +15,7 @@ from loss import label_ranking_loss  # noqa: E402
 
 STARTS = {"trees": (0.62, 1), "pavement": (0.55, 1), "cars": (0.44, 1), "grass": (0.57, 0), "court": (0.47, 0),
           "sea": (0.36, 0)}
-NUMBER, REACH, STEPS, LR = 4, 0.1, 200, 0.02
+NUMBER, HALFWIDTH, STEPS, LR = 4, 0.1, 200, 0.02
 BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "0.4"
 
 
@@ -25,7 +25,7 @@ def descend(start: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     optimizer = torch.optim.Adam([logits], lr=LR)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        label_ranking_loss(torch.sigmoid(logits), labels.unsqueeze(0), NUMBER, REACH).backward()
+        label_ranking_loss(torch.sigmoid(logits), labels.unsqueeze(0), NUMBER, HALFWIDTH).backward()
         optimizer.step()
     return torch.sigmoid(logits.detach()[0])
 
@@ -37,10 +37,10 @@ def main() -> None:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(0.5 - REACH, 0.5 + REACH, color="0.92")
+    axes.axvspan(0.5 - HALFWIDTH, 0.5 + HALFWIDTH, color="0.92")
     axes.axvline(0.5, ymax=0.83, color=GRAY, linestyle=":", linewidth=1)
     axes.text(0.5, -1.15, "buffer interval", ha="center", color=GRAY)
-    axes.plot(torch.linspace(0.5 - REACH, 0.5 + REACH, NUMBER), [-0.6] * NUMBER, "D", color=GRAY, markersize=9,
+    axes.plot(torch.linspace(0.5 - HALFWIDTH, 0.5 + HALFWIDTH, NUMBER), [-0.6] * NUMBER, "D", color=GRAY, markersize=9,
               label="virtual neutral label: relevance 1, fixed")
     for present, color, marker, meaning in ((1, BLUE, "^", "present label: relevance 2, belongs above"),
                                             (0, ORANGE, "v", "absent label: relevance 0, belongs below")):

@@ -1,7 +1,7 @@
 """Draw what three models see in real images (image/ucm_*): python image/ucm_models.py
 
-They are those of the study at 224 px, which `python benchmark/reproduce.py ucm_aitlas_224px_20epochs` leaves below
-runs/ when it trains them.
+They are the models of the study at 224 px, which `python benchmark/reproduce.py ucm_aitlas_224px_20epochs` trains and
+leaves below runs/.
 """
 
 import sys
@@ -16,7 +16,7 @@ import Test  # noqa: E402
 from benchmark.reproduce import R4C_BOUND, seeds_of  # noqa: E402
 
 TABLE = "ucm_aitlas_224px_20epochs"
-IMAGES = ("tenniscourt15", "denseresidential58", "denseresidential40")  # the last two: --pick disagree
+IMAGES = ("tenniscourt15", "denseresidential58", "denseresidential40")  # the last two: --select disagree
 
 
 def main() -> None:
@@ -24,10 +24,10 @@ def main() -> None:
     weights = [str(max((ROOT / "runs" / "study" / TABLE / run).glob("*/best.pth"))) for run in runs]
     with tempfile.TemporaryDirectory() as folder:
         Test.main(["--weights_path", *weights, "--save_path", folder, "--formats", "png", "--show_scores",
-                   "--show_predictions", "--show_gradcam", "--pick", *IMAGES])
-        for picture, name in (("predictions_1", "ucm_predictions.jpg"), ("gradcam_1_*", "ucm_gradcam.jpg"),
-                              ("score_histogram", "ucm_score_histogram.png")):
-            file, = Path(folder).glob(f"{picture}.png")
+                   "--show_predictions", "--show_gradcam", "--select", *IMAGES])
+        for stem, name in (("predictions_1", "ucm_predictions.jpg"), ("gradcam_1_*", "ucm_gradcam.jpg"),
+                           ("score_histogram", "ucm_score_histogram.png")):
+            file, = Path(folder).glob(f"{stem}.png")
             Image.open(file).convert("RGB").save(ROOT / "image" / name, quality=88, optimize=True)
 
 

@@ -11,13 +11,13 @@ from loss import R4CLoss, ndcg_bound_loss
 from utils.errors import InputError
 
 
-def test_what_gradients_do():
+def test_gradient_statistics():
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.2]], requires_grad=True)
     logits = features @ torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[1.0, 0], [1, 1], [0, 0]])
     # The first label: both images that have it are below the one that has not, one of them near; the second: in order.
     shown = logits + (torch.logit(torch.tensor([[0.3, 0.1], [0.47, 0.9], [0.49, 0.3]])) - logits).detach()
-    says = explore.what_gradients_do(features, shown, labels)
+    says = explore.gradient_statistics(features, shown, labels)
     assert (says["wrong pairs"], says["usable pairs"]) == (2, 1)
     assert says["in buffer"] == pytest.approx(2 / 6)
     for part in ("feature", "label", "sample"):
@@ -144,4 +144,4 @@ def test_scores_are_means_over_views():
     for views in (1, 8):
         scores = torch.sigmoid(activations[:views, :, :2]).mean(0)
         expected = explore.multilabel_metrics(scores.numpy(), labels.numpy())
-        assert explore.figures(Network(), kept, views)["test"] == {"mAP": expected["mAP"], "micro F1": expected["OF1"]}
+        assert explore.evaluate(Network(), kept, views)["test"] == {"mAP": expected["mAP"], "micro F1": expected["OF1"]}
