@@ -129,7 +129,7 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
     assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
     assert explore.draw()
     (tmp_path / "bound_cosine_seed1.json").write_text("{")
-    with pytest.raises(InputError, match="bound_cosine_seed1.json is damaged .* remove it, and its command makes it"):
+    with pytest.raises(InputError, match="bound_cosine_seed1.json is damaged .* remove it and run its command again"):
         explore.results()
 
 

@@ -173,7 +173,7 @@ def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monk
         return stand_in(command, environment, output)
 
     monkeypatch.setattr(reproduce, "call", fails_at)
-    with pytest.raises(InputError, match=r"^\S+/r4c_2e-4_seed1 failed \(Train.py: error: x.tif is not there; all of it "
+    with pytest.raises(InputError, match=r"^\S+/r4c_2e-4_seed1 failed \(Train.py: error: x.tif is not there; the whole output "
                                          r"is in .*output.txt\)$"):
         reproduce.main([f"{TABLE}/r4c", f"{TABLE}/bce"])
     assert [command[0] for command in commands].count("Train.py") == 3 + 6
@@ -278,7 +278,7 @@ def test_damaged_results_are_named(study, file, text):
     (run.results / file).unlink()
     if text is not None:
         (run.results / file).write_text(text)
-    with pytest.raises(InputError, match=f"{run.results} is damaged .* remove that folder, and its command makes it"):
+    with pytest.raises(InputError, match=f"{run.results} is damaged .* remove that folder and run its command again"):
         reproduce.main(["--list"])
 
 
@@ -315,7 +315,7 @@ def test_draws_are_resampled_images(monkeypatch):
     generator = np.random.default_rng(5)
     labels = (generator.random((40, 3)) < 0.4).astype(np.float32)
     scores = (0.3 * labels + 0.6 * generator.random((40, 3))).astype(np.float32)
-    drawn = reproduce.draw_figures(scores, labels)
+    drawn = reproduce.bootstrap_metrics(scores, labels)
     images = np.random.default_rng(0).integers(40, size=40)  # the first draw
     assert drawn["mAP"][0] == pytest.approx(np.mean([
         average_precision_score(labels[images, c], scores[images, c]) for c in range(3)]))
@@ -323,12 +323,12 @@ def test_draws_are_resampled_images(monkeypatch):
     assert abs(drawn["mAP"].mean() - average_precision_score(labels, scores)) < 0.05 < 10 * drawn["mAP"].std()
     one = np.eye(3)[generator.integers(3, size=40)]
     names, right = [f"image {number}" for number in range(40)], scores.argmax(1) == one.argmax(1)
-    accuracy = reproduce.draw_accuracy(names, scores, one)["accuracy"]
+    accuracy = reproduce.bootstrap_accuracy(names, scores, one)["accuracy"]
     assert len(accuracy) == 50 and abs(accuracy.mean() - right.mean()) < 0.05
     assert accuracy.std() == pytest.approx((right.mean() * (1 - right.mean()) / 40)**0.5, rel=0.3)
     # Another seed tests other images, in another order: those that both test are drawn alike.
     elsewhere = [f"/elsewhere/{name}" for name in names[::-1]]
-    backwards = reproduce.draw_accuracy(elsewhere, scores[::-1], one[::-1])["accuracy"]
+    backwards = reproduce.bootstrap_accuracy(elsewhere, scores[::-1], one[::-1])["accuracy"]
     np.testing.assert_allclose(backwards, accuracy, rtol=1e-6)
 
 
