@@ -60,25 +60,25 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=options.HelpFormatter)
     add, exclusive = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
     add("--weights_path", nargs="+", metavar="FILE",
-        help="checkpoints of Train.py, which know their network, labels and data; or bare state dicts, with --model and "
-             "--label_num (default: the newest run's best.pth)")
+        help="checkpoints of Train.py, which know their network, labels and data; or bare state dicts, with --model "
+             "and --label_num (default: the newest run's best.pth)")
     add("--dataset", help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
     add("--data_root", metavar="DIR", help="the folder that holds <dataset>/ (default: as in training)")
-    exclusive("--test_dir", metavar="LIST", help="list file of the images to test, e.g. a run's val.txt (default: as in "
-                                                 "training, else the data set's test split)")
+    exclusive("--test_dir", metavar="LIST",
+              help="list file of the images to test (default: as in training, else the data set's test split)")
     exclusive("--images", nargs="+", metavar="PATH",
               help="predict on these images, and on all images in these folders, instead of testing")
     add("--label_path", metavar="TABLE", help="label table (default: as in training; with --data_root, the data set's)")
     add("--model", help="network of a bare state dict")
     add("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
     add("--image_size", type=options.image_size, metavar="PX", help="(default: as in training, else 512)")
-    add("--test_batch_size", type=options.batch_size, default=64, metavar="B", help="images at a time; does not affect results")
+    add("--test_batch_size", type=options.batch_size, default=64, metavar="B", help="images at a time")
     add("--all_views", action="store_true",
         help="average the scores over the eight rotations and mirror images of each image: eight times the work; "
              "deviates from the paper")
     add("--save_path", metavar="DIR",
-        help="folder for the results (default: test_best next to best.pth, val_best for a list val.txt, images_best for "
-             "--images; for the figures of several checkpoints, comparison in --work-dir)")
+        help="folder for the results (default: test_best next to best.pth, val_best for a list val.txt, images_best "
+             "for --images; for the figures of several checkpoints, comparison in --work-dir)")
     add("--work-dir", default="./runs", metavar="DIR", help="where to look for the newest run")
     options.add_machine_options(parser)
     add, up_to_500 = parser.add_argument_group("figures").add_argument, number(int, 1, 500)

@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> Path:
     save_figure(draw_curves(folder / "log.csv"), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:
-        print(f"test it:    python Test.py --weights_path {shlex.quote(str(Path(args.save_path or folder, 'best.pth')))}")
+        print("test it:    python Test.py --weights_path", shlex.quote(str(Path(args.save_path or folder, "best.pth"))))
     return folder
 
 

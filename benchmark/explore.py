@@ -131,7 +131,7 @@ class Annealed(nn.Module):
 
 
 class Memory(nn.Module):
-    """R4C whose L2R-sample ranks a batch together with the latest 48 images of the epoch, by their logits at that time."""
+    """R4C whose L2R-sample ranks a batch together with the epoch's previous 48 images, by their logits then."""
 
     def __init__(self, batch_terms: tuple[str, ...] = ("feature", "label"), bound: bool = False):
         super().__init__()
@@ -148,8 +148,8 @@ class Memory(nn.Module):
 @dataclass(frozen=True)
 class Row:
     """loss: share of finished epochs -> the loss of an epoch. lr: for variants of R4C and of its bound, the rate that
-    reproduce.py's search selected for these; 5e-4 for the others; with larger batches, scaled by the square root. times:
-    factor on the number of epochs."""
+    reproduce.py's search selected for these; 5e-4 for the others; with larger batches, scaled by the square root.
+    times: factor on the number of epochs."""
 
     description: str
     loss: Callable[[float], nn.Module]
@@ -186,7 +186,8 @@ ROWS = {
     "annealed": Row("R4C, alpha annealed from 10 to 100 in the first half",
                     lambda done: Annealed(10 ** min(2, 1 + 2 * done)), 2e-4),
     "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
-    "warm_up": Row("R4C, BCE warm-up in the first fifth", lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
+    "warm_up": Row("R4C, BCE warm-up in the first fifth",
+                   lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
     "r4c_memory": Row("R4C, L2R-sample also over the previous 48 images", lambda _: Memory(), 2e-4),
     "bound_memory": Row("`bound`, the same", lambda _: Memory(("label",), bound=True)),
     "bce_batch_64": Row("BCE, batches of 64", lambda _: build_loss("bce"), 1e-3, batch=64),
@@ -229,9 +230,9 @@ def compute_activations(model: nn.Module, data_root: str) -> dict[str, tuple[Ten
 
 
 def gradient_statistics(features: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """For a batch: the gradient norm of each loss term of R4C as published, at the features; the number of pairs of images
-    that a label ranks in the wrong order, and of those for which the published sigmoid (alpha = 100) has more than a
-    hundredth of its maximal slope; and the share of scores in the buffer interval."""
+    """For a batch: the gradient norm of each loss term of R4C as published, at the features; the number of pairs of
+    images that a label ranks in the wrong order, and of those for which the published sigmoid (alpha = 100) has more
+    than a hundredth of its maximal slope; and the share of scores in the buffer interval."""
     norms = {}
     for name in TERMS:
         total, _ = R4CLoss(parts=(name,))(features, logits, labels)
@@ -261,7 +262,7 @@ def evaluate(network: nn.Module, data: dict[str, tuple[Tensor, Tensor]], views: 
 
 
 def train(row: str, seed: int, data: dict[str, tuple[Tensor, Tensor]], pretrained_path: str) -> dict:
-    """Train with Adam, the recipe's schedule and a random view of each image. Returns the content of the result file."""
+    """Train with Adam, the recipe's schedule and random views. Returns the content of the result file."""
     torch.manual_seed(seed)
     network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
     this = ROWS[row]
@@ -323,8 +324,8 @@ def table() -> str:
 
 
 def draw():
-    """First seed: pairs in the wrong order, all and those with a gradient under the published sigmoid; gradient norms of
-    the published loss terms during training; the share of scores in the buffer interval."""
+    """First seed: pairs in the wrong order, all and those with a gradient under the published sigmoid; gradient norms
+    of the published loss terms during training; the share of scores in the buffer interval."""
     figure = new_figure(WIDTH, 2.8)
     wrong, norms, buffer = figure.subplots(1, 3)
     epochs = {row: runs[0]["epochs"] for row, runs in results().items()}

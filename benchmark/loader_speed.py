@@ -70,7 +70,7 @@ def main() -> None:
         seconds = medians({"per image": lambda: [None for _ in per_image],
                            "decoded": lambda: [None for _ in decoded],
                            "cached": lambda: [None for _ in cached],
-                           "cached, prepared": lambda: [preprocess(images, draws).shape for images, _, draws in cached]},
+                           "cached, prepared": lambda: [preprocess(images, draws) for images, _, draws in cached]},
                           options.repeats, cpu)
     write_result("loader", cpu, {
         "dataset": options.dataset, "images": options.images, "kilobytes_per_jpeg": kilobytes,

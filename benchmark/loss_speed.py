@@ -1,11 +1,11 @@
 """Claim: R4CLoss, forward and backward, is at least 6 times as fast on a CPU as the losses list by list
-(`row_by_row.py`) at 16, 64 and 256 images, and on CUDA at least 15 times at 16 images. Its memory does not grow with the
-cube of the batch size: 2048 images need less than 1.5 GiB.
+(`row_by_row.py`) at 16, 64 and 256 images, and on CUDA at least 15 times at 16 images. Its memory does not grow with
+the cube of the batch size: 2048 images need less than 1.5 GiB.
 
     python benchmark/loss_speed.py
 
-2048 features and 17 labels per image, as with Resnet-50 and AID; float32; medians taken in turns; values and gradients are
-equal. The peak memory is that of a separate process, beyond its memory after a batch of 64.
+2048 features and 17 labels per image, as with Resnet-50 and AID; float32; medians taken in turns; values and gradients
+are equal. The peak memory is that of a separate process, beyond its memory after a batch of 64.
 """
 
 import argparse

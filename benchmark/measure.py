@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: medians taken in turns, and the result file. Importing it makes the project importable."""
+"""What the speed benchmarks share: medians taken in turns, and result files. Importing it finds the project."""
 
 import json
 import platform

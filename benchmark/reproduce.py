@@ -77,7 +77,7 @@ ROWS = {
 HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
 # Row -> the row that it changes, whose learning rate it uses.
 ABLATION_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in (*HEADLINE, "ce")}
-# The same at the rate that came second in the search, because the best rate of one data set need not be that of another.
+# The same at the search's runner-up rate, because the best rate of one data set need not be that of another.
 RUNNER_UP = {f"{row}_runner_up_lr": row for row in ("bce", R4C_BOUND)}
 ROWS |= {runner_up: ROWS[row] for runner_up, row in RUNNER_UP.items()}
 HEADLINE_ROWS = (*HEADLINE, "r4c_bound", "bce_runner_up_lr")  # of the tables in the README
@@ -93,9 +93,9 @@ METRICS = {  # column -> place in metrics.json; accuracy exists with one label p
 
 @dataclass(frozen=True)
 class Table:
-    """data, budget: options of Train.py. rates_of: the table whose search selected the rates, possibly this one. (Softmax
-    cross-entropy, for one label per image only, is searched in its own table.) rates: those that a search here starts
-    with. views: whether its runs are also tested with Test.py's --all_views.
+    """data, budget: options of Train.py. rates_of: the table whose search selected the rates, possibly this one.
+    (Softmax cross-entropy, for one label per image only, is searched in its own table.) rates: those that a search here
+    starts with. views: whether its runs are also tested with Test.py's --all_views.
     """
 
     data: str
@@ -169,7 +169,8 @@ class Run:
             if len(read_log(self.results / "log.csv")["epoch"]) < options["max_epoch"]:
                 raise ValueError("log.csv is incomplete")
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.results} is damaged ({error}): remove that folder and run its command again") from error
+            raise InputError(f"{self.results} is damaged ({error}): remove that folder and run its command "
+                             "again") from error
 
     def execute(self, environment: dict[str, str]) -> None:
         """Train, test and store the results; the programs' output goes to a file next to the run.
@@ -251,8 +252,8 @@ def bootstrap_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, np.nd
 
 
 def bootstrap_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The same with one label per image, where the seed selects the test images: in whichever test set, a sample contains
-    an image equally often (Poisson with mean 1)."""
+    """The same with one label per image, where the seed selects the test images: in whichever test set, a sample
+    contains an image equally often (Poisson with mean 1)."""
     counts = np.stack([np.random.default_rng(zlib.crc32(Path(image).name.encode())).poisson(1, DRAWS)
                       for image in images])
     right = scores.argmax(1) == labels.argmax(1)
@@ -260,7 +261,7 @@ def bootstrap_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.nda
 
 
 def search(table: str, row: str) -> list[Run]:
-    """The runs that select a row's rate: those of the first rates, and one more beyond the best rate if it is an end."""
+    """The runs that select a row's rate: those of the first rates, and one beyond the best rate if it is an end."""
     low, high = RATES.index(TABLES[table].rates[0]), RATES.index(TABLES[table].rates[-1])
     while True:
         runs = [Run(table, row, rate, SEEDS[0]) for rate in RATES[low:high + 1]]
@@ -300,8 +301,8 @@ def runs_of(table: str, row: str) -> list[Run]:
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
-    """Run what is unfinished in these rows, `jobs` at a time, each on a GPU or on one core, because results depend on the
-    number of threads. Returns what failed."""
+    """Run what is unfinished in these rows, `jobs` at a time, each on a GPU or on one core, because results depend on
+    the number of threads. Returns what failed."""
     resources = [{"OMP_NUM_THREADS": "1"}]
     if gpus := torch.cuda.device_count():
         names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
@@ -379,8 +380,8 @@ def metrics_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str
 
 
 def differences(table: str) -> list[tuple]:
-    """(row, reference, metric, seeds, mean, its intervals): R4C as published and with the bound against each baseline and
-    each other, an ablation against the row that it changes; nothing if they have no common seed."""
+    """(row, reference, metric, seeds, mean, its intervals): R4C as published and with the bound against each baseline
+    and each other, an ablation against the row that it changes; nothing if they have no common seed."""
     done, found = finished(table), []
     compared = [(row, baseline, done) for row in ("r4c", R4C_BOUND, "r4c_bound")
                 for baseline in ("bce", "bce_runner_up_lr", "focal", "asl", "ce")]
@@ -409,8 +410,8 @@ def differences_table(found: list[tuple]) -> str:
 
 
 def headline_table() -> str:
-    """The README's table: mAP and micro F1 (or accuracy) of the headline rows in each table in which all runs of HEADLINE
-    are finished; rows with unfinished runs are left empty."""
+    """The README's table: mAP and micro F1 (or accuracy) of the headline rows in each table in which all runs of
+    HEADLINE are finished; rows with unfinished runs are left empty."""
     columns = {}
     for title, table in HEADLINE_TABLES.items():
         metrics = {row: metrics_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
@@ -441,7 +442,8 @@ def tables_text(table: str) -> str:
     text = f"Test results in percent, mean ± standard deviation over seeds.\n\n{metrics_table(done)}"
     with_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
     if views := {row: runs for row, runs in with_views.items() if runs}:
-        text += f"\nThe same with scores averaged over the eight views of an image:\n\n{metrics_table(views, ALL_VIEWS)}"
+        text += ("\nThe same with scores averaged over the eight views of an image:\n\n"
+                 f"{metrics_table(views, ALL_VIEWS)}")
     if found := differences(table):
         text += ("\nPaired differences in points with 95 % intervals over seeds and test images, bold if they exclude "
                  f"zero; with one\nseed, over the images alone. (All intervals are in `{table}_differences.csv`.)\n\n"
@@ -477,7 +479,7 @@ def write_tables(table: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: nothing, only write the tables)")
+    parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: only write the tables)")
     parser.add_argument("--list", action="store_true", help="list every row and how many of its runs are finished")
     parser.add_argument("--jobs", type=number(int, 1), default=1, metavar="N",
                         help="runs at a time: at most the number of GPUs, or else cores")

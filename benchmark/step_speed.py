@@ -1,6 +1,6 @@
-"""Claim: a complete training step with --cache (loading, augmentation, forward, R4C, backward, Adam, progress, log) takes
-at most 1.05 times as long as the bare step of the network on a CPU, at 224 px in batches of 16; on CUDA with --amp at
-most 1.10 times as long, in batches of 16 and 64, at 224 and 512 px.
+"""Claim: a complete training step with --cache (loading, augmentation, forward, R4C, backward, Adam, progress, log)
+takes at most 1.05 times as long as the bare step of the network on a CPU, at 224 px in batches of 16; on CUDA with
+--amp at most 1.10 times as long, in batches of 16 and 64, at 224 and 512 px.
 
     python benchmark/step_speed.py --dataset UCM_Multilabel
 

@@ -1,6 +1,6 @@
-"""Measure a training step of the network alone, on one random batch with R4C and Adam: images per second with and without
---amp, --compile and channels-last memory, the share of the device's matrix rate, and on CUDA the peak memory, including
-weights and optimizer.
+"""Measure a training step of the network alone, on one random batch with R4C and Adam: images per second with and
+without --amp, --compile and channels-last memory, the share of the device's matrix rate, and on CUDA the peak memory,
+including weights and optimizer.
 
     python benchmark/throughput.py --model Resnet-50 --image_size 224 --batch_size 16
 

@@ -134,7 +134,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
              f"label(s) with fewer than {RARE} test images, too rare to score": rare}
     if report["published"]:
         found["label(s) with a count that differs from the published one"] = [
-            f"{label} {sum(counts.values())}, published {report['published']['labels'].get(label, 'under no such name')}"
+            f"{label} {sum(counts.values())}, published {report['published']['labels'].get(label, 'not at all')}"
             for label, counts in report["labels"].items()
             if sum(counts.values()) != report["published"]["labels"].get(label)]
     notes = [f"{len(items)} {title}: {_first(items)}" for title, items in found.items() if items]

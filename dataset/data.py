@@ -200,8 +200,8 @@ def label_images(source: Source) -> dict[str, Split]:
     """Step 2: what are the labels? Split name, or "all" -> the images with their labels."""
     for name, paths in source.images.items():
         if not paths:
-            raise InputError(f"there are no {'' if name == 'all' else name + ' '}images below {source.root}; unpack the "
-                             "images again")
+            raise InputError(f"there are no {'' if name == 'all' else name + ' '}images below {source.root}; unpack "
+                             "the images again")
     if source.must_be_complete and isinstance(source.labels, LabelTable):
         source.labels.check_all_present(source.all_images(), source.root)
     labels = source.labels.labels_of(source.all_images())

@@ -32,7 +32,8 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     skipped = [str(path.relative_to(folder)) for path in files
               if path.suffix.lower() not in IMAGE_SUFFIXES and path != table]
     if skipped:
-        warn(f"skipped {summarize_names(skipped, 'file')} below {folder}: not named as an image ({', '.join(IMAGE_SUFFIXES)})")
+        warn(f"skipped {summarize_names(skipped, 'file')} below {folder}: not named as an image "
+             f"({', '.join(IMAGE_SUFFIXES)})")
     return images
 
 

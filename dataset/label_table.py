@@ -45,8 +45,8 @@ class LabelTable:
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
         if missing:
-            raise InputError(f"{self.path} has no row for {summarize_names(missing, 'image')}; a row starts with the file's name, "
-                             f"with or without extension; the first one is for '{next(iter(self.rows))}'")
+            raise InputError(f"{self.path} has no row for {summarize_names(missing, 'image')}; a row starts with the "
+                             f"file's name, with or without extension; the first one is for '{next(iter(self.rows))}'")
         owners: dict[str, Path] = {}
         for image, key in zip(images, keys):
             if owners.setdefault(key, image) != image:
@@ -62,8 +62,8 @@ class LabelTable:
         """Raise InputError if a row has no image among `images`, which were searched for below `folder`."""
         absent = self.absent(images)
         if absent:
-            raise InputError(f"no image below {folder} for {summarize_names(absent, 'row')} of {self.path}; correct the names, "
-                             "unpack the images again, or select the available images with list files")
+            raise InputError(f"no image below {folder} for {summarize_names(absent, 'row')} of {self.path}; correct "
+                             "the names, unpack the images again, or select the available images with list files")
 
 
 def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelTable:

@@ -100,15 +100,15 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
     Raises:
         InputError: also if their test images or labels differ.
     """
-    first, *others = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
+    first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
     data = find_test_data(first.metadata, **options)
     unify_labels(checkpoints, data.label_names)
     test = data.splits["test"]
-    for checkpoint in others:
+    for checkpoint in rest:
         if checkpoint.metadata and set(find_test_data(checkpoint.metadata, **options).splits["test"].images) != set(
                 test.images):
-            raise InputError(f"{first.weights} and {checkpoint.weights} do not have the same test images; name the images to "
-                             "test with --test_dir, and with --data_root where they are")
+            raise InputError(f"{first.weights} and {checkpoint.weights} do not have the same test images; name the "
+                             "images to test with --test_dir, and with --data_root where they are")
     labels = labels_in_order(data, first.label_names)
     return replace(data, label_names=first.label_names, splits={"test": Split(test.images, labels)})
 
@@ -119,11 +119,11 @@ def unify_labels(checkpoints: Sequence[Candidate], label_names: list[str] | None
     Raises:
         InputError: if the checkpoints have different labels, and so cannot be compared.
     """
-    first, *others = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)
+    first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)
     for checkpoint in checkpoints:
         if not checkpoint.metadata:
             checkpoint.label_names = label_names or first.label_names
-    for candidate in others:
+    for candidate in rest:
         kinds = [checkpoint.metadata.get("single_label", False) for checkpoint in (first, candidate)]
         names = [set(checkpoint.label_names) for checkpoint in (first, candidate)]
         if names[0] != names[1] or (candidate.metadata and kinds[0] != kinds[1]):

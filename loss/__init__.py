@@ -38,7 +38,8 @@ LOSSES = {
     "bce": Loss(BCELoss, "BCE"),
     "ce": Loss(CrossEntropyLoss, "CE", activation="softmax"),
     "focal": Loss(FocalLoss, "Focal", {"focal_gamma": "gamma", "focal_alpha": "alpha"}),
-    "asl": Loss(AsymmetricLoss, "ASL", {"asl_gamma_neg": "gamma_neg", "asl_gamma_pos": "gamma_pos", "asl_clip": "clip"}),
+    "asl": Loss(AsymmetricLoss, "ASL",
+                {"asl_gamma_neg": "gamma_neg", "asl_gamma_pos": "gamma_pos", "asl_clip": "clip"}),
 }
 
 

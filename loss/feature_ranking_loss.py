@@ -32,7 +32,7 @@ def euclidean_distances(features: Tensor) -> Tensor:
     """(B, D) -> (B, B). The gradient at distance 0 is 0, where that of a square root would be NaN."""
     # On CUDA the gradient of cdist stores all differences (B, B, D): a few rows at a time bound that memory.
     rows = features.split(max(1, _DIFFERENCES_AT_ONCE // max(1, features.numel())))
-    # By differences: cdist's shortcut by a matrix product suffers from cancellation for features that lie close together.
+    # By differences: cdist's shortcut by a matrix product suffers from cancellation for features close together.
     return torch.cat([torch.cdist(chunk, features, compute_mode="donot_use_mm_for_euclid_dist") for chunk in rows])
 
 

@@ -1,5 +1,5 @@
-"""A bound of nDCG whose gradient never vanishes: the option `bound` of L2R-label and L2R-sample, which deviates from the
-paper.
+"""A bound of nDCG whose gradient never vanishes: the option `bound` of L2R-label and L2R-sample, which deviates from
+the paper.
 
 ApproxNDCG is flat for an item that ranks far from its place, for two reasons: the slope of the sigmoid vanishes, and
 1 / log2 of the rank hardly changes beyond the first ranks. Both are replaced by bounds that keep rising.

@@ -100,13 +100,13 @@ def record(request):
 
     def write(**figures) -> None:
         if request.node.get_closest_marker("long"):
-            about = {"command": f"python -m pytest -m long -k {request.node.originalname}",
+            metadata = {"command": f"python -m pytest -m long -k {request.node.originalname}",
                      "date": time.strftime("%Y-%m-%d"), **_environment(),
                      "seconds": round(time.perf_counter() - start), **figures}
             LONG_RESULTS.mkdir(parents=True, exist_ok=True)
             name = request.node.name.removeprefix("test_").replace("[long]", "")  # and of other parameters, all
             file = LONG_RESULTS / f"{re.sub('[^A-Za-z0-9]+', '_', name).strip('_')}.json"
-            file.write_text(json.dumps(about, indent=2) + "\n")
+            file.write_text(json.dumps(metadata, indent=2) + "\n")
 
     return write
 

@@ -162,8 +162,8 @@ def test_lists_give_back_what_was_written(examples, tmp_path_factory, record):
         for image in images:
             image.parent.mkdir(exist_ok=True)
             image.touch()
-        for own in (classes[:len(images)], None):
-            write_image_list(root / "list", images, root, own)
+        for row_values in (classes[:len(images)], None):
+            write_image_list(root / "list", images, root, row_values)
             try:
                 found, their_classes = read_image_list(root / "list", [root])
             except InputError:  # a class that ends like an image
@@ -171,7 +171,7 @@ def test_lists_give_back_what_was_written(examples, tmp_path_factory, record):
                 continue
             assert found == images
             assert [their_classes[image] for image in images] == [
-                unicodedata.normalize("NFC", name) for name in own or [folder for folder, _ in names]]
+                unicodedata.normalize("NFC", name) for name in row_values or [folder for folder, _ in names]]
 
     fuzz(write_and_read, examples, st.lists(st.tuples(file_names, file_names), min_size=1, max_size=4, unique=True),
          st.sampled_from(IMAGE_SUFFIXES + (".JPG",)), st.lists(words, min_size=4, max_size=4))
@@ -208,11 +208,11 @@ def test_lists_of_anything(examples, tmp_path, record):
             named.append((place, line[len(image):].strip() or place.parent.name))
         assert dict(named) == classes
 
-    some = st.sampled_from([*inside, "f.bmp", str(tmp_path / "secret.jpg"), "../secret.jpg", "a.jpg/../../secret.jpg",
+    sample = st.sampled_from([*inside, "f.bmp", str(tmp_path / "secret.jpg"), "../secret.jpg", "a.jpg/../../secret.jpg",
                             "./a.jpg", "A.JPG", "x.png", "a.jpeg", ""])
-    lines = st.tuples(some, st.sampled_from(["", " ", "\t", "  "]),
+    lines = st.tuples(sample, st.sampled_from(["", " ", "\t", "  "]),
                       st.text(st.sampled_from(list("sea .jpg\x00\x85\u2028é")), max_size=5)).map("".join)
-    fuzz(read, examples, st.lists(st.one_of(lines, some), min_size=1, max_size=4),
+    fuzz(read, examples, st.lists(st.one_of(lines, sample), min_size=1, max_size=4),
          st.sampled_from(["\n", "\r\n", "\n\n"]))
     record(lists=examples, refused=refused)
 
@@ -238,19 +238,19 @@ def test_metrics_against_scikit_learn(examples, record):
         figures, per_label = multilabel_metrics(scores, labels), per_label_metrics(scores, labels)
         precision, recall, f1, support = sk.precision_recall_fscore_support(
             labels, predicted, labels=range(labels.shape[1]), **zero) if labels.shape[1] > 1 else [
-            np.array([own]) for own in (sk.precision_score(labels, predicted, **zero),
+            np.array([row_values]) for row_values in (sk.precision_score(labels, predicted, **zero),
                                         sk.recall_score(labels, predicted, **zero),
                                         sk.f1_score(labels, predicted, **zero), labels.sum())]
         ap = [sk.average_precision_score(labels[:, c], scores[:, c]) if labels[:, c].any() else np.nan
               for c in range(labels.shape[1])]
-        for name, own in {"precision": precision, "recall": recall, "F1": f1, "support": support, "AP": ap}.items():
-            np.testing.assert_allclose(per_label[name], own, atol=1e-12, err_msg=name)
+        for name, row_values in {"precision": precision, "recall": recall, "F1": f1, "support": support, "AP": ap}.items():
+            np.testing.assert_allclose(per_label[name], row_values, atol=1e-12, err_msg=name)
         # An image at a time, so that one label and one image are no special case.
         scorers = sk.precision_score, sk.recall_score, sk.f1_score, functools.partial(sk.fbeta_score, beta=2)
-        images = [[score(own, their, **zero) for own, their in zip(labels, predicted)] for score in scorers]
+        images = [[score(row_values, their, **zero) for row_values, their in zip(labels, predicted)] for score in scorers]
         cp, cr = np.mean(precision), np.mean(recall)
-        pairs = [[(row[a] <= row[b]) for a, b in itertools.permutations(range(len(row)), 2) if own[a] > own[b]]
-                 for row, own in zip(scores, labels)]
+        pairs = [[(row[a] <= row[b]) for a, b in itertools.permutations(range(len(row)), 2) if row_values[a] > row_values[b]]
+                 for row, row_values in zip(scores, labels)]
         expected = {
             "mAP": np.nanmean(ap) if labels.any() else np.nan,
             "OP": sk.precision_score(labels.ravel(), predicted.ravel(), **zero),
@@ -259,11 +259,11 @@ def test_metrics_against_scikit_learn(examples, record):
             "CP": cp, "CR": cr, "CF1": 2 * cp * cr / (cp + cr) if cp + cr else 0, "macro_F1": np.mean(f1),
             **dict(zip(["example_precision", "example_recall", "example_F1", "example_F2"], map(np.mean, images))),
             "hamming_loss": sk.zero_one_loss(labels.ravel(), predicted.ravel()),
-            "ranking_loss": np.mean([np.mean(own) if own else 0 for own in pairs]),
-            "coverage": np.mean([max([np.sum(row >= score) for score in row[own == 1]], default=0)
-                                 for row, own in zip(scores, labels)]),
-            "one_error": np.mean([own[row.argmax()] == 0 for row, own in zip(scores, labels)]),
-            "subset_accuracy": np.mean([(own == their).all() for own, their in zip(labels, predicted)]),
+            "ranking_loss": np.mean([np.mean(row_values) if row_values else 0 for row_values in pairs]),
+            "coverage": np.mean([max([np.sum(row >= score) for score in row[row_values == 1]], default=0)
+                                 for row, row_values in zip(scores, labels)]),
+            "one_error": np.mean([row_values[row.argmax()] == 0 for row, row_values in zip(scores, labels)]),
+            "subset_accuracy": np.mean([(row_values == their).all() for row_values, their in zip(labels, predicted)]),
         }
         assert figures.keys() == expected.keys()
         for name, value in expected.items():

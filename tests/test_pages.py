@@ -44,15 +44,15 @@ def test_every_benchmark_finds_what_it_imports(script, monkeypatch):
     """As if it were started alone: the project is found by what the script itself says."""
     monkeypatch.setattr(sys, "path", [str(ROOT / "benchmark"), *(
         path for path in sys.path if not Path(path).resolve().is_relative_to(ROOT) or "site-packages" in path)])
-    ours = {name: module for name, module in sys.modules.items() if is_ours(module)}
-    for name in ours:
+    computed = {name: module for name, module in sys.modules.items() if is_ours(module)}
+    for name in computed:
         del sys.modules[name]
     try:
         runpy.run_path(str(ROOT / "benchmark" / script))
     finally:
         for name in [name for name, module in sys.modules.items() if is_ours(module)]:
             del sys.modules[name]
-        sys.modules.update(ours)
+        sys.modules.update(computed)
 
 
 def is_ours(module) -> bool:
@@ -110,7 +110,7 @@ def test_commands_use_options_that_exist(page, capsys):
     text = read(ROOT / page).replace("\\\n", " ")
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
     inline = re.findall(r"`(python [^`]+)`", text)
-    commands = [part.strip() for line in [*blocks.splitlines(), *inline] for part in line.split("&&")]
+    commands = [split_name.strip() for line in [*blocks.splitlines(), *inline] for split_name in line.split("&&")]
     known: dict[str, set[str]] = {}
     for command in commands:
         words = command.split()

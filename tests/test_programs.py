@@ -47,14 +47,14 @@ def test_run_folder(curves, trained, ucm):
     assert {path.name for path in trained.iterdir() if path.name != ".lock"} == {
         "args.json", "log.csv", "train.txt", "val.txt", "test.txt", "best.pth", "last.pth", "curves.png"}
     assert trained.name.startswith("UCM_Multilabel_Small_r4c_")
-    about = json.loads((trained / "args.json").read_text())
-    assert about["args"]["lr"] == 1e-3 and about["versions"]["torch"] == torch.__version__ and "cpu" in about["device"]
+    metadata = json.loads((trained / "args.json").read_text())
+    assert metadata["args"]["lr"] == 1e-3 and metadata["versions"]["torch"] == torch.__version__ and "cpu" in metadata["device"]
     with open(trained / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [float(row["lr"]) for row in rows] == [1e-4, 5e-5]  # the schedule of two epochs: x 0.1, then x 0.5 more
     for row in rows:
-        parts = [float(row[f"train_{part}"]) for part in ("feature", "label", "sample")]
+        parts = [float(row[f"train_{split_name}"]) for split_name in ("feature", "label", "sample")]
         assert sum(parts) == pytest.approx(float(row["train_loss"]), rel=1e-4)
         assert 0 <= float(row["val_OF1"]) <= 1 and float(row["train_images_per_second"]) > 0
     checkpoint = torch.load(trained / "last.pth", weights_only=True)
@@ -120,9 +120,9 @@ def test_other_labels_are_refused(trained, ucm, capsys):
 @pytest.mark.parametrize("loss", ["bce", "focal", "asl"])
 def test_baselines_and_lists(aid, tmp_path, loss):
     root = aid / "AID_Multilabel"
-    for part in ("tr", "test"):
-        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"images_{part}/*/*.jpg"))
-        (tmp_path / f"{part}.txt").write_text("".join(f"{name} scene\n" for name in names))
+    for split_name in ("tr", "test"):
+        names = sorted(path.relative_to(root).as_posix() for path in root.glob(f"images_{split_name}/*/*.jpg"))
+        (tmp_path / f"{split_name}.txt").write_text("".join(f"{name} scene\n" for name in names))
     folder = train("--data_root", aid, "--train_dir", tmp_path / "tr.txt", "--val_dir", tmp_path / "test.txt",
                    "--test_dir", tmp_path / "test.txt", "--label_path", root / "multilabel.csv",
                    "--loss", loss, "--work-dir", tmp_path, "--save_path", tmp_path / "weights")
@@ -204,7 +204,35 @@ def test_programs_stop_with_one_sentence(tmp_path, capsys):
     assert "train one first" in fails_alone(capsys, "Test", "--work-dir", tmp_path)
 
 
-@pytest.mark.parametrize("argv, sentence", [
+@pytest.mark.parametrize("program", ["Train.py", "Test.py"])
+def test_help_loads_no_figures_and_no_scikit_learn(program):
+    script = f"""if True:
+        import runpy, sys
+        sys.argv = [{program!r}, "--help"]
+        try:
+            runpy.run_path({program!r}, run_name="__main__")
+        except SystemExit as stop:
+            loaded = {{name.split(".")[0] for name in sys.modules}} & {{"sklearn", "scipy", "matplotlib", "hypothesis"}}
+            sys.exit(f"{{stop.code}} {{sorted(loaded)}}")"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == "0 []\n" and "--device" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["Train.py", "Test.py"])
+def test_ctrl_c_during_imports_prints_one_word(program):
+    script = f"""if True:
+        import os, runpy, signal, sys
+        def interrupt(event, args):
+            if event == "import" and args[0] == "torch":
+                os.kill(os.getpid(), signal.SIGINT)
+        sys.addaudithook(interrupt)
+        sys.argv = [{program!r}]
+        runpy.run_path({program!r}, run_name="__main__")"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{program}: interrupted\n")
+
+
+@pytest.mark.parametrize("argv, message", [
     (["--dataset", "DOTA"], "unknown data set 'DOTA': choose from AID_Multilabel"),
     (["--model", "AlexNet"], "unknown model 'AlexNet': choose from Resnet-50"),
     (["--label_num", "5"], "--label_num 5, but the data have 4 labels"),
@@ -228,8 +256,8 @@ def test_programs_stop_with_one_sentence(tmp_path, capsys):
     (["--parts", "labels"], "invalid choice: 'labels'"),
     (["--lrate", "1"], "unrecognized arguments: --lrate"),
 ])
-def test_bad_options(ucm, capsys, argv, sentence):
-    assert sentence in fails(capsys, train_ucm, ucm, *argv)
+def test_bad_options(ucm, capsys, argv, message):
+    assert message in fails(capsys, train_ucm, ucm, *argv)
 
 
 @pytest.mark.parametrize("content", [b"text", "half"])
@@ -238,8 +266,8 @@ def test_broken_image_in_training(ucm, capsys, content, workers):
     for path in ucm.rglob("river0*.tif"):  # all of them, so that one is in training
         path.write_bytes(path.read_bytes()[:-3000] if content == "half" else content)
     error = fails(capsys, train_ucm, ucm, "--num_workers", workers)
-    sentence = error.strip().splitlines()[-1]
-    assert "error: image " in sentence and "river0" in sentence and "cannot be decoded" in sentence
+    message = error.strip().splitlines()[-1]
+    assert "error: image " in message and "river0" in message and "cannot be decoded" in message
 
 
 def test_diverged_training_stops(ucm, capsys):
@@ -252,12 +280,12 @@ def test_bad_tables_and_images_stop_training(ucm, capsys):
     root = ucm / "UCM_Multilabel"
     table = root / "multilabels" / "LandUse_Multilabeled.txt"
     good = table.read_text()
-    for bad, sentence in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "already has a row above"),
+    for bad, message in [("", "is empty"), (good + "river00\t1\t0\t0\t0\n", "already has a row above"),
                           (good + "river55\t1\t0\t0\t0\n", "no image below"),
                           (good + "river55\t1\t0\n", "2 label cells"),
                           (good + "river55\t1\t0\t0\t7\n", "0 or 1, not '7'")]:
         table.write_text(bad)
-        assert sentence in fails(capsys, train_ucm, ucm)
+        assert message in fails(capsys, train_ucm, ucm)
     table.write_text(good)
     write_image(root / "UCMerced_LandUse" / "Images" / "river" / "river77.png", 1)
     assert "has no row for 1 image" in fails(capsys, train_ucm, ucm)
@@ -273,9 +301,9 @@ def test_unwritable_places(ucm, tmp_path, capsys):
 
 def test_bad_checkpoints(trained, capsys, tmp_path):
     bad = tmp_path / "bad.pth"
-    for content, sentence in [(b"", "not a readable"), ((trained / "best.pth").read_bytes()[:9999], "not a readable")]:
+    for content, message in [(b"", "not a readable"), ((trained / "best.pth").read_bytes()[:9999], "not a readable")]:
         bad.write_bytes(content)
-        assert sentence in fails(capsys, evaluate, "--weights_path", bad)
+        assert message in fails(capsys, evaluate, "--weights_path", bad)
     assert "does not exist" in fails(capsys, evaluate, "--weights_path", tmp_path / "nowhere.pth")
     for wrong in (["--model", "Swin-T"], ["--label_num", "17"]):
         error = fails(capsys, evaluate, "--weights_path", trained / "best.pth", *wrong)

@@ -161,13 +161,13 @@ def test_file_names_that_lists_and_terminals_would_not_survive(tmp_path, name):
         images_at([tmp_path / name])
 
 
-@pytest.mark.parametrize("table, sentence", [
+@pytest.mark.parametrize("table, message", [
     ('image,"a\nb"\nx,1\n', "line 2: the cell 'a.nb' has a line break"),
     ("image,a\nx\x1b,1\n", "line 2: the cell"), ("image,labels\nx,a\x00b\n", "line 2: the cell"),
     ("image,a\nx,1\n,0\n", "line 3 .*: the first cell names no image")])
-def test_tables_with_names_that_are_none(tmp_path, table, sentence):
+def test_tables_with_names_that_are_none(tmp_path, table, message):
     (tmp_path / "t.csv").write_text(table)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=message):
         read_label_table(tmp_path / "t.csv")
 
 

@@ -47,7 +47,7 @@ def test_accuracy_selects_and_is_logged(trained):
     assert best["epoch"] == (2 if accuracies[1] >= accuracies[0] else 1)  # a tie keeps the later epoch
     assert best["single_label"] and best["label_names"] == SCENES
     assert json.loads((trained / "args.json").read_text())["args"]["train_ratio"] == 0.5
-    assert [len((trained / f"{part}.txt").read_text().splitlines()) for part in ("train", "val", "test")] == [36, 4, 40]
+    assert [len((trained / f"{split_name}.txt").read_text().splitlines()) for split_name in ("train", "val", "test")] == [36, 4, 40]
 
 
 def test_report_and_its_files(trained, capsys):
@@ -61,8 +61,8 @@ def test_report_and_its_files(trained, capsys):
     with open(trained / "test_best" / "confusion.csv", newline="") as file:
         table = [row[1:] for row in csv.reader(file)][1:]
     np.testing.assert_array_equal(np.array(table, int), confusions(scores, labels))
-    with Image.open(trained / "test_best" / "confusion.png") as picture:
-        assert min(picture.size) > 1.5 * DPI
+    with Image.open(trained / "test_best" / "confusion.png") as shown_image:
+        assert min(shown_image.size) > 1.5 * DPI
     sums = scores.sum(1)  # a softmax after cross-entropy, and a sigmoid of each class after the ranking
     assert np.allclose(sums, 1, atol=1e-5) == ("_ce_" in trained.name)
 
@@ -96,10 +96,10 @@ def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
     np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],
                                atol=1e-5)
     (tmp_path / "none").mkdir()
-    for path, sentence in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
+    for path, message in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
                            (tmp_path / "none", "no images (.jpg"),
                            (trained / "log.csv", "log.csv cannot be decoded (unknown image format)")]:
-        assert sentence in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
+        assert message in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
 
 
 def test_trained_images_are_not_tested_on(tmp_path, capsys):
@@ -110,10 +110,10 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
     weights = ["--weights_path", folder / "best.pth"]
     (tmp_path / "deeper" / "AID").mkdir(parents=True)
     (tmp_path / "deeper" / "AID" / "AID").symlink_to(tmp_path / "AID")
-    for other in ([],  # images were added
+    for second in ([],  # images were added
                   ["--dataset", "Custom", "--data_root", tmp_path / "AID"],  # another split
                   ["--data_root", tmp_path / "deeper"]):  # another depth
-        error = fails(capsys, evaluate, *weights, *other)
+        error = fails(capsys, evaluate, *weights, *second)
         assert "were trained or validated on" in error and "name the images to test with --test_dir" in error
     assert evaluate(*weights, "--test_dir", folder / "test.txt")["images"] == 20
     assert "warning" not in capsys.readouterr().err
@@ -126,7 +126,7 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
 
 def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
     folder = train("--dataset", "AID", "--data_root", data_root, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
-                   *(f"--{part}_dir={trained / part}.txt" for part in ("train", "val", "test")))
+                   *(f"--{split_name}_dir={trained / split_name}.txt" for split_name in ("train", "val", "test")))
     weights = ["--weights_path", folder / "best.pth"]
     for same_files in ([], ["--data_root", data_root]):
         assert evaluate(*weights, *same_files)["images"] == 40
@@ -167,14 +167,14 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
     assert [row["labels"] for row in rows] == [
         ";".join(name for name in ("sand", "sea", "wood") if float(row[name]) > 0.5) for row in rows]
     # A test table need not have all labels, but no others.
-    some = sorted((root / "b").iterdir())[:3]
-    (tmp_path / "test.txt").write_text("".join(f"{path}\n" for path in some))
-    for labels, sentence in [("wood", None), ("woods", "unknown label 'woods'; is it 'wood'?")]:
-        (tmp_path / "t.csv").write_text("image,labels\n" + "".join(f"{path.stem},{labels}\n" for path in some))
+    sample = sorted((root / "b").iterdir())[:3]
+    (tmp_path / "test.txt").write_text("".join(f"{path}\n" for path in sample))
+    for labels, message in [("wood", None), ("woods", "unknown label 'woods'; is it 'wood'?")]:
+        (tmp_path / "t.csv").write_text("image,labels\n" + "".join(f"{path.stem},{labels}\n" for path in sample))
         arguments = ["--weights_path", folder / "best.pth", "--test_dir", tmp_path / "test.txt", "--label_path",
                      tmp_path / "t.csv"]
-        if sentence:
-            assert sentence in fails(capsys, evaluate, *arguments)
+        if message:
+            assert message in fails(capsys, evaluate, *arguments)
         else:
             assert evaluate(*arguments)["labels_without_positives"] == ["sand", "sea"]
     # Other pictures have their own table, and are all tested on.
@@ -193,13 +193,13 @@ def test_softmax_cross_entropy_needs_a_single_label(ucm, capsys):
     assert "--loss ce needs exactly one class per image" in error
 
 
-@pytest.mark.parametrize("argv, sentence", [
+@pytest.mark.parametrize("argv, message", [
     (["--train_ratio", "1"], "--train_ratio: must be above 0 and at most 0.99, not 1"),
     (["--train_ratio", "0.01"], "too few images in 4 classes (Airport: 20, BareLand: 20, ...)"),
     (["--label_num", "30"], "--label_num 30, but the data have 4 labels"),
     (["--dataset", "Custom", "--label_path", "nowhere.csv"], "label table nowhere.csv does not exist")])
-def test_bad_options(data_root, capsys, argv, sentence):
-    assert sentence in fails(capsys, train, "--dataset", "AID", "--data_root", data_root, *argv)
+def test_bad_options(data_root, capsys, argv, message):
+    assert message in fails(capsys, train, "--dataset", "AID", "--data_root", data_root, *argv)
 
 
 def test_a_text_file_named_as_an_image(tmp_path, capsys):

@@ -58,7 +58,8 @@ def describe_error(error: InputError | OSError) -> str:
         return "the program that read this output has ended"
     if error.filename is None and error.strerror is None:
         raise error
-    return f"{error.filename or 'a file could not be written'}: {error.strerror}; free some space or choose another folder"
+    name = error.filename or "a file could not be written"
+    return f"{name}: {error.strerror}; free some space or choose another folder"
 
 
 def exit_quietly_on_ctrl_c() -> None:

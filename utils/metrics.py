@@ -7,7 +7,7 @@ counts 0, as in the reference implementation; `undefined_terms` counts the image
 All metrics but coverage are fractions. To add a metric, add a record to MULTILABEL_METRICS or SINGLE_LABEL_METRICS:
 the screen, files, curves and comparisons take it from there.
 
-scikit-learn takes a second to import: the functions that use it do so.
+scikit-learn takes a second to import, so only the functions that use it import it.
 """
 
 import functools
@@ -26,12 +26,14 @@ RARE = 5
 @dataclass(frozen=True)
 class Metric:
     """name: in files. title: on the screen. function: `Evaluation` -> value, a fraction if `percent`. column: short
-    title in comparison tables, None if it is left out. in_curves: whether it is plotted over the epochs."""
+    title in comparison tables, None if it is left out; low values of column_order stand on the left. in_curves: whether
+    it is plotted over the epochs, in percent and under its column's title."""
 
     name: str
     title: str
     function: Callable[["Evaluation"], float]
     column: str | None = None
+    column_order: int = 0
     in_curves: bool = False
     percent: bool = True
     higher_is_better: bool = True
@@ -42,19 +44,29 @@ class Metric:
 
 
 class Evaluation:
-    """What the metrics are computed from; each quantity is computed once, when a metric needs it.
+    """Quantities that metrics share, each computed once, when a metric first needs it.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays; and in the single-label quantities, for labels that
-            are not one-hot.
+        ValueError: for empty, unequally shaped or non-finite arrays; in the single-label quantities, also for labels
+            that are not one-hot.
     """
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
-        self.scores, self.labels, self.predicted = _decisions(scores, labels, threshold)
+        scores, labels = np.asarray(scores), np.asarray(labels)
+        if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
+            raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
+        if not np.isfinite(scores).all():
+            raise ValueError("scores contain NaN or infinity")
+        self.scores, self.labels, self.predicted = scores, labels.astype(bool), scores > threshold
 
     @functools.cached_property
     def per_label(self) -> dict[str, np.ndarray]:
-        return _per_label(self)
+        from sklearn.metrics import average_precision_score
+
+        precision, recall = _precision_recall(self.predicted, self.labels, axis=0)
+        ap = [average_precision_score(y, s) if y.any() else np.nan for y, s in zip(self.labels.T, self.scores.T)]
+        return {"AP": np.array(ap), "precision": precision, "recall": recall, "F1": f_score(precision, recall),
+                "support": self.labels.sum(0)}
 
     @functools.cached_property
     def macro(self) -> dict[str, float]:
@@ -70,7 +82,16 @@ class Evaluation:
 
     @functools.cached_property
     def ranking(self) -> tuple[float, float]:
-        return _ranking_loss_and_coverage(self.scores, self.labels)
+        """Ranking loss and coverage."""
+        from sklearn.metrics import coverage_error, label_ranking_loss
+
+        scores, labels = self.scores, self.labels
+        # scikit-learn takes a single column for a binary problem: a second label, never present and ranked last,
+        # changes neither metric.
+        if labels.shape[1] == 1:
+            labels = np.hstack([labels, np.zeros_like(labels)])
+            scores = np.hstack([scores, np.full_like(scores, scores.min() - 1)])
+        return label_ranking_loss(labels, scores), coverage_error(labels, scores)
 
     @functools.cached_property
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -118,18 +139,18 @@ MULTILABEL_METRICS = (
     # Of each label, then the mean over all C labels.
     Metric("CP", "per-label precision (CP)", lambda e: e.macro["CP"]),
     Metric("CR", "per-label recall (CR)", lambda e: e.macro["CR"]),
-    Metric("CF1", "harmonic mean of CP, CR (CF1)", lambda e: e.macro["CF1"], "CF1", in_curves=True),
+    Metric("CF1", "harmonic mean of CP, CR (CF1)", lambda e: e.macro["CF1"], "CF1", column_order=1, in_curves=True),
     Metric("macro_F1", "macro F1", lambda e: e.macro["macro_F1"], "macro F1"),
     # Of each image, then the mean over images.
     Metric("example_precision", "example precision", lambda e: e.per_image[0].mean()),
     Metric("example_recall", "example recall", lambda e: e.per_image[1].mean()),
-    Metric("example_F1", "example F1", lambda e: f_score(*e.per_image).mean(), "example F1"),
-    Metric("example_F2", "example F2", lambda e: f_score(*e.per_image, beta=2).mean(), "example F2"),
+    Metric("example_F1", "example F1", lambda e: f_score(*e.per_image).mean(), "example F1", column_order=1),
+    Metric("example_F2", "example F2", lambda e: f_score(*e.per_image, beta=2).mean(), "example F2", column_order=1),
     # Share of wrong decisions.
     Metric("hamming_loss", "Hamming loss", lambda e: (e.predicted != e.labels).mean(), higher_is_better=False),
     # Share of (positive, negative) pairs of an image in the wrong order.
     Metric("ranking_loss", "ranking loss", lambda e: e.ranking[0], higher_is_better=False),
-    # How far down the ranking, on average, one finds all positives (1 ... C).
+    # Mean rank of an image's lowest-ranked positive (1 ... C).
     Metric("coverage", "coverage (labels)", lambda e: e.ranking[1], percent=False, higher_is_better=False),
     # Share of images whose first label is not a positive.
     Metric("one_error", "one-error", lambda e: 1 - e.first_is_positive().mean(), higher_is_better=False),
@@ -174,7 +195,7 @@ def single_label_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, fl
 
 
 def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
-    """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, and support, the number of positives."""
+    """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, support (number of positives)."""
     return Evaluation(scores, labels, threshold).per_label
 
 
@@ -251,11 +272,11 @@ def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.nd
 
 def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:
     """How many ratios were 0/0 and counted 0: images and labels without predictions, and without positives."""
-    _, labels, predicted = _decisions(scores, labels, threshold)
-    return {"images_without_prediction": int((~predicted.any(1)).sum()),
-            "images_without_positive": int((~labels.any(1)).sum()),
-            "labels_without_prediction": int((~predicted.any(0)).sum()),
-            "labels_without_positive": int((~labels.any(0)).sum())}
+    evaluation = Evaluation(scores, labels, threshold)
+    return {"images_without_prediction": int((~evaluation.predicted.any(1)).sum()),
+            "images_without_positive": int((~evaluation.labels.any(1)).sum()),
+            "labels_without_prediction": int((~evaluation.predicted.any(0)).sum()),
+            "labels_without_positive": int((~evaluation.labels.any(0)).sum())}
 
 
 def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size: int = 64) -> dict[str, float]:
@@ -265,8 +286,7 @@ def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size:
     precisions and recalls, adds these up and divides by N. By concavity that is never below the true mean, and
     it depends on the batch size; compare with results of that script only.
     """
-    _, labels, predicted = _decisions(scores, labels, threshold=0.5)
-    precision, recall = _precision_recall(predicted, labels, axis=1)
+    precision, recall = Evaluation(scores, labels).per_image
     starts = np.arange(0, len(labels), batch_size)
     sums = np.add.reduceat(precision, starts), np.add.reduceat(recall, starts)
     return {f"F{beta}": float(f_score(*sums, beta=beta).sum() / len(labels)) for beta in (1, 2)}
@@ -275,25 +295,6 @@ def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size:
 def f_score(precision, recall, beta: float = 1):
     """F_beta of precision and recall (numbers or arrays); 0 where both are 0."""
     return _ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
-
-
-def _decisions(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
-        raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores contain NaN or infinity")
-    return scores, labels.astype(bool), scores > threshold
-
-
-def _per_label(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    from sklearn.metrics import average_precision_score
-
-    precision, recall = _precision_recall(evaluation.predicted, evaluation.labels, axis=0)
-    ap = [average_precision_score(y, s) if y.any() else np.nan
-          for y, s in zip(evaluation.labels.T, evaluation.scores.T)]
-    return {"AP": np.array(ap), "precision": precision, "recall": recall, "F1": f_score(precision, recall),
-            "support": evaluation.labels.sum(0)}
 
 
 def _precision_recall(predicted: np.ndarray, labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -309,14 +310,3 @@ def _ratio(numerator, denominator):
 def _mean_ap(per_label: dict[str, np.ndarray]) -> float:
     ap = per_label["AP"][~np.isnan(per_label["AP"])]
     return float(ap.mean()) if len(ap) else np.nan
-
-
-def _ranking_loss_and_coverage(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    from sklearn.metrics import coverage_error, label_ranking_loss
-
-    # scikit-learn takes one column for a binary problem: a second label, never present and ranked last,
-    # changes neither metric.
-    if labels.shape[1] == 1:
-        labels = np.hstack([labels, np.zeros_like(labels)])
-        scores = np.hstack([scores, np.full_like(scores, scores.min() - 1)])
-    return label_ranking_loss(labels, scores), coverage_error(labels, scores)

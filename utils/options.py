@@ -86,9 +86,9 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
                              "decodes in the training process (default: up to 8 with CUDA; 0 without, where workers "
                              "would only take cores away from the network)")
     parser.add_argument("--amp", action="store_true",
-                        help="mixed precision: run the network in bfloat16, about twice as fast on hardware that has it "
-                             "(NVIDIA since Ampere; Intel with AMX or AVX512-BF16); scores differ in the third digit, "
-                             "losses stay float32")
+                        help="mixed precision: run the network in bfloat16, about twice as fast on hardware with "
+                             "support (NVIDIA since Ampere; Intel with AMX or AVX512-BF16); scores differ in the third "
+                             "digit, losses stay float32")
 
 
 def list_files(args: argparse.Namespace) -> dict[str, str]:
@@ -131,8 +131,8 @@ def options_of(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The options of runs, complete: one that did not exist when a run was started has its default.
 
     Args:
-        records: of each run, the content of its args.json or checkpoint: "args" and, in newer ones, "defaults"; empty if
-            its options are not known.
+        records: of each run, the content of its args.json or checkpoint: "args" and, in newer ones, "defaults"; empty
+            if its options are not known.
     """
     records = list(records)
     defaults = {option: value for record in records for option, value in record.get("defaults", {}).items()}

@@ -17,13 +17,13 @@ def test_gradient_statistics():
     labels = torch.tensor([[1.0, 0], [1, 1], [0, 0]])
     # The first label: both images that have it are below the one that has not, one of them near; the second: in order.
     shown = logits + (torch.logit(torch.tensor([[0.3, 0.1], [0.47, 0.9], [0.49, 0.3]])) - logits).detach()
-    says = explore.gradient_statistics(features, shown, labels)
-    assert (says["wrong pairs"], says["usable pairs"]) == (2, 1)
-    assert says["in buffer"] == pytest.approx(2 / 6)
-    for part in ("feature", "label", "sample"):
-        total, _ = R4CLoss(parts=[part])(features, shown, labels)
+    statistics = explore.gradient_statistics(features, shown, labels)
+    assert (statistics["wrong pairs"], statistics["usable pairs"]) == (2, 1)
+    assert statistics["in buffer"] == pytest.approx(2 / 6)
+    for term in ("feature", "label", "sample"):
+        total, _ = R4CLoss(parts=[term])(features, shown, labels)
         gradient, = torch.autograd.grad(total, features, retain_graph=True)
-        assert says[f"norm {part}"] == pytest.approx(gradient.norm().item()) != 0
+        assert statistics[f"norm {term}"] == pytest.approx(gradient.norm().item()) != 0
 
 
 def test_the_losses_that_were_dropped_are_their_formulas():
@@ -61,24 +61,24 @@ def test_the_other_forms_of_r4c_change_just_what_they_say():
     assert "sample" in explore.ROWS["warm_up"].loss(0.2)(features, logits, labels)[1]
 
 
-@pytest.mark.parametrize("row, others, bound", [("r4c_memory", ("feature", "label"), False),
+@pytest.mark.parametrize("row, rest, bound", [("r4c_memory", ("feature", "label"), False),
                                                 ("bound_memory", ("label",), True)])
-def test_a_memory_ranks_a_batch_with_the_three_before_it(row, others, bound):
-    loss, seen, gradients = explore.ROWS[row].loss(0), [], []
+def test_a_memory_ranks_a_batch_with_the_three_before_it(row, rest, bound):
+    loss, recorded, gradients = explore.ROWS[row].loss(0), [], []
     for _ in range(6):
         features, labels = torch.randn(4, 5), (torch.rand(4, 3) < 0.5).float()
         logits = torch.randn(4, 3, requires_grad=True)
-        seen.append((logits, labels))
-        ranked, marked = (torch.cat(both) for both in zip(*seen[-4:]))
+        recorded.append((logits, labels))
+        ranked, marked = (torch.cat(both) for both in zip(*recorded[-4:]))
         total, parts = loss(features, logits, labels)
-        expected, _ = R4CLoss(parts=others, bound=bound)(features, logits, labels)
+        expected, _ = R4CLoss(parts=rest, bound=bound)(features, logits, labels)
         lists, _ = R4CLoss(parts=("sample",), bound=bound)(None, ranked, marked)
         torch.testing.assert_close(total, expected + lists)
-        assert {*parts} == {*others, "sample"}
+        assert {*parts} == {*rest, "sample"}
         gradient, = torch.autograd.grad(expected + lists, logits)
         total.backward()
         gradients.append(gradient)
-    for (logits, _), gradient in zip(seen, gradients):  # of its own step alone
+    for (logits, _), gradient in zip(recorded, gradients):  # of its own step alone
         torch.testing.assert_close(logits.grad, gradient)
 
 
@@ -92,7 +92,7 @@ def test_balanced_parts_have_gradients_of_one_norm():
     features, labels = torch.randn(6, 5, requires_grad=True), (torch.rand(6, 4) < 0.5).float()
     logits = features @ torch.randn(5, 4)
     total, parts = explore.Balanced()(features, logits, labels)
-    gradients = {part: torch.autograd.grad(loss, features, retain_graph=True)[0] for part, loss in parts.items()}
+    gradients = {term: torch.autograd.grad(loss, features, retain_graph=True)[0] for term, loss in parts.items()}
     mean = sum(gradient.norm() for gradient in gradients.values()) / 3
     expected = sum(gradient / gradient.norm() * mean for gradient in gradients.values())
     torch.testing.assert_close(torch.autograd.grad(total, features)[0], expected)
@@ -111,20 +111,20 @@ def test_a_run_is_kept_with_averaged_weights_and_views_and_the_table_shows_it(tm
 
     monkeypatch.setattr(explore, "AveragedModel", Averaged)
     labels = torch.tensor([[1.0, 0] * 8 + [1], [0, 1] * 8 + [0]])
-    kept = {part: (torch.randn(8, 2 * pairs, 320, 3, 3), labels.repeat(pairs, 1))
-            for part, pairs in (("train", 16), ("val", 4), ("test", 3))}
+    stored = {term: (torch.randn(8, 2 * pairs, 320, 3, 3), labels.repeat(pairs, 1))
+            for term, pairs in (("train", 16), ("val", 4), ("test", 3))}
     for seed in (1, 2):
-        result = explore.train("bound_cosine", seed, kept, None)
-        assert [own["epoch"] for own in result["epochs"]] == [1, 2] and len(averaged) == seed * 2 * 32 / 16
-        assert result["best"]["val"]["micro F1"] == max(own["val"]["micro F1"] for own in result["epochs"])
-        assert all(0 <= result[how][part][name] <= 1 for how in ("best", "averaged", "views")
-                   for part in ("val", "test") for name in ("mAP", "micro F1"))
+        result = explore.train("bound_cosine", seed, stored, None)
+        assert [values["epoch"] for values in result["epochs"]] == [1, 2] and len(averaged) == seed * 2 * 32 / 16
+        assert result["best"]["val"]["micro F1"] == max(values["val"]["micro F1"] for values in result["epochs"])
+        assert all(0 <= result[how][term][name] <= 1 for how in ("best", "averaged", "views")
+                   for term in ("val", "test") for name in ("mAP", "micro F1"))
         (tmp_path / f"bound_cosine_seed{seed}.json").write_text(json.dumps(result))
     averaged.clear()
-    explore.train("bce_batch_64", 1, kept, None)
+    explore.train("bce_batch_64", 1, stored, None)
     assert len(averaged) == 2
     monkeypatch.setattr(explore, "EPOCHS", 1)
-    assert [own["epoch"] for own in explore.train("bce_400_epochs", 1, kept, None)["epochs"]] == [20]
+    assert [values["epoch"] for values in explore.train("bce_400_epochs", 1, stored, None)["epochs"]] == [20]
     rows = [line.split(" | ") for line in explore.table().splitlines() if line.startswith("| bound_cosine")]
     assert rows[0][1:4] == ["`bound`, cosine schedule", "0.0005", "2"] and len(rows) == 2
     assert explore.draw()
@@ -140,8 +140,8 @@ def test_scores_are_means_over_views():
         def forward(self, batch):
             return None, batch[:, :2]
 
-    kept = {"val": (activations, labels), "test": (activations, labels)}
+    stored = {"val": (activations, labels), "test": (activations, labels)}
     for views in (1, 8):
         scores = torch.sigmoid(activations[:views, :, :2]).mean(0)
         expected = explore.multilabel_metrics(scores.numpy(), labels.numpy())
-        assert explore.evaluate(Network(), kept, views)["test"] == {"mAP": expected["mAP"], "micro F1": expected["OF1"]}
+        assert explore.evaluate(Network(), stored, views)["test"] == {"mAP": expected["mAP"], "micro F1": expected["OF1"]}

@@ -116,8 +116,8 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
     Train.parse_arguments(trained[0][1:])
     assert {command[command.index("--lr") + 1] for command in trained if "AID_Multilabel" in command} == {"2e-4"}
     assert all("--resume auto" in " ".join(command) for command in trained)
-    kept = Run("other", "bce", "2e-4", 2).results
-    assert {file.name for file in kept.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
+    stored = Run("other", "bce", "2e-4", 2).results
+    assert {file.name for file in stored.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
                                                       "bootstrap.npz"}
     assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text(encoding="utf-8")
     commands.clear()
@@ -178,7 +178,7 @@ def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monk
         reproduce.main([f"{TABLE}/r4c", f"{TABLE}/bce"])
     assert [command[0] for command in commands].count("Train.py") == 3 + 6
     assert "| bce | 2e-4 | 3 |" in (reproduce.RESULTS / f"{TABLE}.md").read_text(encoding="utf-8")
-    with pytest.raises(InputError, match="no row or table is called other/asl: --list names them"):
+    with pytest.raises(InputError, match="no row or table is called other/asl: see --list"):
         reproduce.main(["other/asl"])
 
 
@@ -186,10 +186,10 @@ def test_tables_are_the_figures_of_the_files(study):
     values = {"bce": (0.5, 0.6, 0.7), "r4c": (0.55, 0.62, 0.78)}
     drawn = {row: np.random.default_rng(place).normal(values[row], 0.1, (200, 3)).T
              for place, row in enumerate(values)}
-    for row, own in values.items():
+    for row, row_values in values.items():
         for rate in ("1e-4", "5e-4", "1e-3"):
             finish(Run(TABLE, row, rate, 1), val=0.3)
-        for seed, value in zip((1, 2, 3), own):
+        for seed, value in zip((1, 2, 3), row_values):
             finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=drawn[row][seed - 1])
     text = reproduce.tables_text(TABLE)
     assert "| bce | 2e-4 | 3 | 2, 2, 2 | 60.00 ± 10.00 | 30.00 ± 5.00 | 10.00 ± 0.00 | 40.00 ± 0.00 |" in text
@@ -321,14 +321,14 @@ def test_draws_are_resampled_images(monkeypatch):
         average_precision_score(labels[images, c], scores[images, c]) for c in range(3)]))
     assert drawn["micro F1"][0] == pytest.approx(f1_score(labels[images], scores[images] > 0.5, average="micro"))
     assert abs(drawn["mAP"].mean() - average_precision_score(labels, scores)) < 0.05 < 10 * drawn["mAP"].std()
-    one = np.eye(3)[generator.integers(3, size=40)]
-    names, right = [f"image {number}" for number in range(40)], scores.argmax(1) == one.argmax(1)
-    accuracy = reproduce.bootstrap_accuracy(names, scores, one)["accuracy"]
+    item = np.eye(3)[generator.integers(3, size=40)]
+    names, right = [f"image {number}" for number in range(40)], scores.argmax(1) == item.argmax(1)
+    accuracy = reproduce.bootstrap_accuracy(names, scores, item)["accuracy"]
     assert len(accuracy) == 50 and abs(accuracy.mean() - right.mean()) < 0.05
     assert accuracy.std() == pytest.approx((right.mean() * (1 - right.mean()) / 40)**0.5, rel=0.3)
     # Another seed tests other images, in another order: those that both test are drawn alike.
     elsewhere = [f"/elsewhere/{name}" for name in names[::-1]]
-    backwards = reproduce.bootstrap_accuracy(elsewhere, scores[::-1], one[::-1])["accuracy"]
+    backwards = reproduce.bootstrap_accuracy(elsewhere, scores[::-1], item[::-1])["accuracy"]
     np.testing.assert_allclose(backwards, accuracy, rtol=1e-6)
 
 

@@ -21,10 +21,10 @@ def check(dataset, root, **options):
     load_data(dataset, root, **options).check_trainable()
 
 
-def names_of(data, part):
+def names_of(data, split_name):
     """The class of each image of a part, by its labels."""
-    assert (data.splits[part].labels.sum(1) == 1).all()
-    return [data.label_names[column] for column in data.splits[part].labels.argmax(1)]
+    assert (data.splits[split_name].labels.sum(1) == 1).all()
+    return [data.label_names[column] for column in data.splits[split_name].labels.argmax(1)]
 
 
 # Layouts
@@ -39,8 +39,8 @@ def test_class_folders_as_the_archives_unpack(scenes, dataset, inside):
     (scenes / dataset / "__MACOSX" / "._airport_1.jpg").write_text("")
     data = load_data(dataset, scenes, train_ratio=0.2)
     assert data.single_label and data.label_names == SCENES
-    for part, split in data.splits.items():
-        assert names_of(data, part) == [image.parent.name for image in split.images]
+    for split_name, split in data.splits.items():
+        assert names_of(data, split_name) == [image.parent.name for image in split.images]
     assert sum(len(split.images) for split in data.splits.values()) == 80
 
 
@@ -58,14 +58,14 @@ def test_train_and_test_folders_are_the_split(tmp_path, root, val):
     assert len(data.splits["train"].images) == (40 if val else 36)
 
 
-@pytest.mark.parametrize("folders, sentence", [
+@pytest.mark.parametrize("folders, message", [
     (["train", "test", "unlabelled"], "look like a split, but unlabelled lies next to them"),
     (["train", "val", "validation", "test"], "look like a split, but a split has one train folder"),
     (["val", "test"], "the folders test, val in .* look like a split, but a split has one train folder")])
-def test_half_a_split_is_no_set_of_classes(tmp_path, folders, sentence):
+def test_half_a_split_is_no_set_of_classes(tmp_path, folders, message):
     for folder in folders:
         write_classes(tmp_path / "Custom" / folder, {"a": 5, "b": 5})
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=message):
         load_data("Custom", tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_published_counts_add_up():
 @pytest.mark.parametrize("ratio", [0.2, 0.5])
 def test_split_of_each_class(scenes, ratio):
     data = load_data("AID", scenes, train_ratio=ratio)
-    counts = {part: split.labels.sum(0) for part, split in data.splits.items()}
+    counts = {split_name: split.labels.sum(0) for split_name, split in data.splits.items()}
     totals = np.array([20, 20, 30, 10])
     np.testing.assert_array_equal(counts["test"], np.rint((1 - ratio) * totals))
     np.testing.assert_array_equal(counts["train"] + counts["val"] + counts["test"], totals)
@@ -121,8 +121,8 @@ def test_split_of_each_class(scenes, ratio):
 
 
 def test_split_depends_on_the_seed_alone(scenes):
-    one, same, other = (load_data("AID", scenes, seed=seed).splits["test"].images for seed in (1, 1, 2))
-    assert one == same != other
+    first, same, second = (load_data("AID", scenes, seed=seed).splits["test"].images for seed in (1, 1, 2))
+    assert first == same != second
 
 
 @unicode_names
@@ -130,11 +130,11 @@ def test_written_split_is_fed_back(scenes, tmp_path):
     (scenes / "AID" / "River").rename(scenes / "AID" / "größer Fluss.1")
     data = load_data("AID", scenes, seed=7)
     data.write_lists(tmp_path)
-    again = load_data("AID", scenes, {part: tmp_path / f"{part}.txt" for part in data.splits}, seed=8)
+    again = load_data("AID", scenes, {split_name: tmp_path / f"{split_name}.txt" for split_name in data.splits}, seed=8)
     assert again.label_names == data.label_names and again.single_label and again.train_ratio is None
-    for part, split in data.splits.items():
-        assert [image.resolve() for image in split.images] == [image.resolve() for image in again.splits[part].images]
-        np.testing.assert_array_equal(split.labels, again.splits[part].labels)
+    for split_name, split in data.splits.items():
+        assert [image.resolve() for image in split.images] == [image.resolve() for image in again.splits[split_name].images]
+        np.testing.assert_array_equal(split.labels, again.splits[split_name].labels)
 
 
 def test_classes_of_lists_are_the_lines_or_the_folders(tmp_path):
@@ -143,7 +143,7 @@ def test_classes_of_lists_are_the_lines_or_the_folders(tmp_path):
     lines = [f"flat/{number}.png {'a b' if number % 2 else 'c'}" for number in range(20)]
     (tmp_path / "train.txt").write_text("\n".join(lines[:14]))
     (tmp_path / "test.txt").write_text("\n".join(lines[14:]))
-    lists = {part: tmp_path / f"{part}.txt" for part in ("train", "test")}
+    lists = {split_name: tmp_path / f"{split_name}.txt" for split_name in ("train", "test")}
     data = load_data("Custom", tmp_path, lists)
     assert data.label_names == ["a b", "c"] and names_of(data, "test") == ["c", "a b"] * 3
     data.write_lists(tmp_path)  # the class in the line, not the folder's name
@@ -186,11 +186,11 @@ def test_bad_class_folders(scenes, tmp_path):
 
 
 def test_classes_that_are_too_small_for_the_split(tmp_path):
-    for few, ratio, sentence in [(1, 0.8, "1 class .few: 1. of .* for each of train, val, test"),
+    for few, ratio, message in [(1, 0.8, "1 class .few: 1. of .* for each of train, val, test"),
                                  (4, 0.2, "few: 4"), (2, 0.5, "few: 2")]:
         shutil.rmtree(tmp_path / "Custom", ignore_errors=True)
         write_classes(tmp_path / "Custom", {"many": 40, "few": few})
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=message):
             check("Custom", tmp_path, train_ratio=ratio)
     shutil.rmtree(tmp_path / "Custom")
     write_classes(tmp_path / "Custom", {"many": 40, "few": 3})  # one of each is enough
@@ -222,7 +222,7 @@ def test_two_lists_that_disagree(scenes, tmp_path):
     (tmp_path / "train.txt").write_text("Pond/pond_1.jpg Pond\nRiver/river_1.jpg River\n")
     (tmp_path / "test.txt").write_text("Pond/pond_1.jpg River\n")
     with pytest.raises(InputError, match="the lists give .*pond_1.jpg two classes, 'Pond' and 'River'"):
-        load_data("AID", scenes, {part: tmp_path / f"{part}.txt" for part in ("train", "test")})
+        load_data("AID", scenes, {split_name: tmp_path / f"{split_name}.txt" for split_name in ("train", "test")})
 
 
 def test_a_single_class(tmp_path):
@@ -246,12 +246,12 @@ def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
 @unicode_names
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_unicode_names_match_in_either_form(tmp_path, form):
-    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    second = {"NFC": "NFD", "NFD": "NFC"}[form]
     place = unicodedata.normalize(form, "Küste é")
     write_classes(tmp_path / "Custom", {place: 10, "海": 10})
     assert load_data("Custom", tmp_path).label_names == ["Küste é", "海"]
     rows = [f"{path.stem},{'sea' if path.parent.name == '海' else 'Küste'}\n" for path in tmp_path.rglob("*.jpg")]
-    (tmp_path / "t.csv").write_text("image,labels\n" + unicodedata.normalize(other, "".join(rows)), encoding="utf-8")
+    (tmp_path / "t.csv").write_text("image,labels\n" + unicodedata.normalize(second, "".join(rows)), encoding="utf-8")
     data = load_data("Custom", tmp_path, label_path=tmp_path / "t.csv")
     assert data.label_names == ["Küste", "sea"]
     assert all(data.splits["test"].labels[:, 1] == [image.parent.name == "海" for image in data.splits["test"].images])
@@ -281,7 +281,7 @@ def test_table_of_names(tmp_path, separator):
 
 
 def test_own_table_of_cells_and_split_by_folders(tmp_path):
-    keys = [f"{part}/{number}.png" for part in ("train", "test") for number in range(12)]  # one name in two folders
+    keys = [f"{split_name}/{number}.png" for split_name in ("train", "test") for number in range(12)]  # one name in two folders
     for seed, key in enumerate(keys):
         write_image(tmp_path / key, seed)
     labels = random_labels(24)
@@ -302,8 +302,8 @@ def test_table_of_classes(tmp_path):
     (tmp_path / "labels.tsv").write_text("\n".join(rows))
     data = load_data("Custom", tmp_path)
     assert data.single_label and data.label_names == names
-    for part, split in data.splits.items():
-        assert names_of(data, part) == [names[int(image.stem) % 2] for image in split.images]
+    for split_name, split in data.splits.items():
+        assert names_of(data, split_name) == [names[int(image.stem) % 2] for image in split.images]
     (tmp_path / "labels.tsv").write_text("\n".join([*rows[:-1], "19\t"]))
     with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has exactly one"):
         load_data("Custom", tmp_path)
@@ -333,15 +333,15 @@ def test_a_table_in_the_archives_folder(tmp_path):
     data = load_data("Custom", tmp_path)
     assert data.label_names == ["sand", "sea", "water"]
     data.write_lists(tmp_path)
-    again = load_data("Custom", tmp_path, {part: tmp_path / f"{part}.txt" for part in data.splits})
+    again = load_data("Custom", tmp_path, {split_name: tmp_path / f"{split_name}.txt" for split_name in data.splits})
     assert again.label_names == data.label_names and not again.single_label
     np.testing.assert_array_equal(again.splits["test"].labels, data.splits["test"].labels)
 
 
 def test_one_row_for_two_images_in_two_parts(tmp_path):
-    for part in ("train", "test"):
-        for number in range(10 if part == "train" else 1):
-            write_image(tmp_path / part / f"{number}.png", number + len(part))
+    for split_name in ("train", "test"):
+        for number in range(10 if split_name == "train" else 1):
+            write_image(tmp_path / split_name / f"{number}.png", number + len(split_name))
     write_table(tmp_path / "labels.csv", [str(number) for number in range(10)], random_labels(10))
     with pytest.raises(InputError, match="share the row '0' .* could belong to either"):
         load_data("Custom", tmp_path)
@@ -354,14 +354,14 @@ def test_a_table_without_any_label(tmp_path):
         check("Custom", tmp_path)
 
 
-@pytest.mark.parametrize("content, sentence", [
+@pytest.mark.parametrize("content, message", [
     ("image,labels\na,sea,sand\n", r"line 2 \('a'\): 3 cells, but the header has 2.*semicolons"),
     ("image,labels\na,sea\nb,Sea;sand\n", r"line 3 \('b'\): label 'Sea' differs from 'sea' above only in case"),
     ("image,labels\na,sea\na,sand\n", "already has a row above"), ("image,labels\na,\nb,\n", "names no label"),
     ("image,labels\n./x\\a,sea\nx/a,sand\n", "already has a row above")])
-def test_bad_tables_of_names(tmp_path, content, sentence):
+def test_bad_tables_of_names(tmp_path, content, message):
     (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=message):
         read_label_table(tmp_path / "t.csv")
 
 

@@ -34,10 +34,10 @@ def files(folder):
 @pytest.mark.parametrize("image_size", [64, None])
 def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
     load = cached_images([images[2], *images], image_size, tmp_path / "cache")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     size = sum(3 * image_size**2 if image_size else 3 * np.prod(Image.open(path).size) for path in images)
     file, = (tmp_path / "cache").glob("*.cache")
-    assert f"decoding 4 images once, {size / 1e6:.2f} MB" in said and str(file) in said
+    assert f"decoding 4 images once, {size / 1e6:.2f} MB" in printed and str(file) in printed
     assert size < file.stat().st_size < size + 1000
     for path in images:
         for transform in (eval_transform(64), train_transform(64), train_transform(64, single_label=True)):
@@ -49,8 +49,8 @@ def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
             assert torch.equal(transform(load(path)), expected)
     written = file.read_bytes()
     cached_images(images, image_size, tmp_path / "cache")
-    said = capsys.readouterr().out
-    assert "decoding" not in said and "4 images" in said and file.read_bytes() == written
+    printed = capsys.readouterr().out
+    assert "decoding" not in printed and "4 images" in printed and file.read_bytes() == written
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -60,8 +60,8 @@ def test_every_process_maps_the_file(images, tmp_path, workers):
     loader = build_loader(ImageDataset(split, eval_transform(64), load), 3, workers, torch.device("cpu"))
     plain = build_loader(ImageDataset(split, eval_transform(64)), 3, 0, torch.device("cpu"))
     assert isinstance(load.__self__._pixels, np.memmap)
-    for (ours, our_labels), (theirs, labels) in zip(loader, plain, strict=True):
-        assert torch.equal(ours, theirs) and torch.equal(our_labels, labels)
+    for (computed, our_labels), (reference_values, labels) in zip(loader, plain, strict=True):
+        assert torch.equal(computed, reference_values) and torch.equal(our_labels, labels)
     sent = pickle.dumps(load)  # as to a worker that is not forked
     assert len(sent) < 1000 and pickle.loads(sent)(images[0]).shape == (64, 64, 3)
 
@@ -155,7 +155,7 @@ def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(images, tmp_path)
 Usage = namedtuple("Usage", "total used free")
 
 
-@pytest.mark.parametrize("trouble, said", [
+@pytest.mark.parametrize("trouble, printed", [
     (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 MB are free there"),
     (("dataset.image_cache._available_memory", lambda: 50), "0.00 MB of memory are available"),
     (("dataset.image_cache.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device"))),
@@ -163,11 +163,11 @@ Usage = namedtuple("Usage", "total used free")
     (("dataset.image_cache.os.replace", lambda *paths: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))),
      "Permission denied"),
 ])
-def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, capsys, trouble, said):
+def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, capsys, trouble, printed):
     monkeypatch.setattr(*trouble)
     assert cached_images(images, 64, tmp_path / "cache") is load_image
     error = capsys.readouterr().err
-    assert said in error and "images are decoded in every epoch" in error and "Traceback" not in error
+    assert printed in error and "images are decoded in every epoch" in error and "Traceback" not in error
     assert files(tmp_path / "cache") == []
 
 
@@ -208,8 +208,8 @@ def test_training_is_the_same_with_a_cache_and_with_workers(ucm, capsys):
     cached = train_ucm(ucm, "--cache")
     with_workers = train_ucm(ucm, "--cache", ucm.parent / "elsewhere", "--num_workers", "2")
     assert same_training(plain, cached) and same_training(plain, with_workers)
-    other = train_ucm(ucm, "--seed", "1")
-    assert not same_training(plain, other)
+    second = train_ucm(ucm, "--seed", "1")
+    assert not same_training(plain, second)
     assert [len(files(folder)) for folder in (ucm.parent / "runs" / "image_cache", ucm.parent / "elsewhere")] == [1, 1]
     assert "decoding 24 images once" in capsys.readouterr().out  # not those of the test
 
@@ -232,6 +232,6 @@ def test_a_cache_among_the_images_is_refused(ucm, capsys):
 
 def test_with_list_files_nothing_is_searched_and_a_cache_may_lie_anywhere(ucm):
     run = train_ucm(ucm)
-    lists = [argument for part in ("train", "val") for argument in (f"--{part}_dir", run / f"{part}.txt")]
+    lists = [argument for split_name in ("train", "val") for argument in (f"--{split_name}_dir", run / f"{split_name}.txt")]
     train_ucm(ucm, *lists, "--cache", ucm / "UCM_Multilabel" / "cache")
     assert len(files(ucm / "UCM_Multilabel" / "cache")) == 1

@@ -36,9 +36,9 @@ def test_written_list_is_read_again(tmp_path):
     assert read_image_list(tmp_path / "l.txt", [tmp_path / "root"])[0] == images
 
 
-@pytest.mark.parametrize("content, sentence", [("", "is empty"), ("a.doc x\n", "line 1: 'a.doc x' names no image"),
+@pytest.mark.parametrize("content, message", [("", "is empty"), ("a.doc x\n", "line 1: 'a.doc x' names no image"),
                                                ("\nb.jpg x\n", "line 2: there is no image b.jpg")])
-def test_bad_lists(tmp_path, content, sentence):
+def test_bad_lists(tmp_path, content, message):
     (tmp_path / "l.txt").write_text(content)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=message):
         read_image_list(tmp_path / "l.txt", [tmp_path])

@@ -26,7 +26,7 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     assert table.names == ["sea, open", "sand"] and table.rows["a"].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("content, sentence", [
+@pytest.mark.parametrize("content, message", [
     ("", "is empty"), ("\n\n", "is empty"), (HEADER, "is empty"),
     (HEADER + "a,1\n", r"line 2 \('a'\): 1 label cells, but the header names 2"),
     (HEADER + "a,1,0\nb,1,0,1\n", r"line 3 \('b'\): 3 label cells"),
@@ -37,9 +37,9 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
     ("a,1,0\nb,0,1\n", r"0/1: \['0', '1'\]"), (HEADER + "a" * 200_000 + ",1,0\n", "field larger"),
 ])
-def test_bad_tables(tmp_path, content, sentence):
+def test_bad_tables(tmp_path, content, message):
     (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(InputError, match=sentence) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_label_table(tmp_path / "t.csv")
     assert str(tmp_path / "t.csv") in str(error.value)
 

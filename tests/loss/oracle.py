@@ -9,9 +9,9 @@ def _list_loss(scores, relevances, alpha):
     dcg = idcg = 0.0
     for i, (score, relevance) in enumerate(zip(scores, relevances)):
         rank = 1.0
-        for j, other in enumerate(scores):
+        for j, second in enumerate(scores):
             if j != i:
-                rank = rank + torch.sigmoid(alpha * (other - score))
+                rank = rank + torch.sigmoid(alpha * (second - score))
         dcg = dcg + (2**relevance - 1) / torch.log2(torch.as_tensor(rank + 1))
     for position, relevance in enumerate(sorted(relevances, reverse=True), start=1):
         idcg += (2**relevance - 1) / math.log2(position + 1)
@@ -22,9 +22,9 @@ def ndcg_bound_loss(scores, relevances):
     gains = [2**relevance - 1 for relevance in relevances]
     loss = scores[0] * 0
     for score, gain in zip(scores, gains):
-        for other, of_other in zip(scores, gains):
+        for second, of_other in zip(scores, gains):
             if gain > of_other:
-                loss = loss + (gain - of_other) / sum(gains) * torch.log2(1 + torch.exp(other - score))
+                loss = loss + (gain - of_other) / sum(gains) * torch.log2(1 + torch.exp(second - score))
     return loss
 
 
@@ -32,21 +32,21 @@ def feature_ranking_loss(features, labels, alpha=10.0):
     total = features.sum() * 0
     sets = [{c for c, present in enumerate(row) if present} for row in labels.tolist()]
     for b in range(len(features)):
-        others = [i for i in range(len(features)) if i != b]
-        scores = [-(((features[b] - features[i]) ** 2).sum()).sqrt() for i in others]
-        relevances = [len(sets[b] & sets[i]) / len(sets[b] | sets[i]) if sets[b] | sets[i] else 0.0 for i in others]
+        rest = [i for i in range(len(features)) if i != b]
+        scores = [-(((features[b] - features[i]) ** 2).sum()).sqrt() for i in rest]
+        relevances = [len(sets[b] & sets[i]) / len(sets[b] | sets[i]) if sets[b] | sets[i] else 0.0 for i in rest]
         loss = _list_loss(scores, relevances, alpha)
         total = total + (0 if loss is None else loss)
     return total
 
 
-def _neutral(number, reach, like):
-    step = 2 * reach / (number - 1) if number > 1 else 0.0
-    return [torch.tensor(0.5 - reach + k * step, dtype=like.dtype) for k in range(number)]
+def _neutral(number, halfwidth, like):
+    step = 2 * halfwidth / (number - 1) if number > 1 else 0.0
+    return [torch.tensor(0.5 - halfwidth + k * step, dtype=like.dtype) for k in range(number)]
 
 
-def _score_list_loss(scores, present, number, reach, alpha, bound):
-    neutral = _neutral(number, reach, scores)
+def _score_list_loss(scores, present, number, halfwidth, alpha, bound):
+    neutral = _neutral(number, halfwidth, scores)
     relevances = [2.0 * y for y in present] + [1.0] * number
     if bound:
         return ndcg_bound_loss([*scores, *(torch.log(v / (1 - v)) for v in neutral)], relevances)

@@ -44,9 +44,9 @@ def outputs_for(function, features, logits):
     return (features if function is feature_ranking_loss else torch.sigmoid(logits)).detach().requires_grad_()
 
 
-def relative_error(ours, theirs):
-    ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
-    return float((ours - theirs).norm() / theirs.norm()) if theirs.norm() else float(ours.norm())
+def relative_error(computed, reference_values):
+    computed, reference_values = torch.as_tensor(computed), torch.as_tensor(reference_values)
+    return float((computed - reference_values).norm() / reference_values.norm()) if reference_values.norm() else float(computed.norm())
 
 
 def test_reference_vectors():
@@ -57,8 +57,8 @@ def test_reference_vectors():
         labels = torch.from_numpy(ref["labels"])
         total, parts = R4CLoss(**options)(features, logits, labels)
         assert relative_error(total.detach(), ref["total_loss"]) < 1e-4, case
-        for name, part in parts.items():
-            assert relative_error(part, ref[f"{name}_loss"]) < 1e-4, (case, name)
+        for name, term in parts.items():
+            assert relative_error(term, ref[f"{name}_loss"]) < 1e-4, (case, name)
 
         scores = torch.sigmoid(logits)
         gradients = {
@@ -78,23 +78,23 @@ def test_reference_vectors():
 def test_oracle(function, size, num_labels):
     for seed in range(3):
         features, logits, labels = batch(size, num_labels, seed=seed)
-        ours, theirs = outputs_for(function, features, logits), outputs_for(function, features, logits)
-        value = function(ours, labels)
-        expected = getattr(oracle, function.__name__)(theirs, labels)
+        computed, reference_values = outputs_for(function, features, logits), outputs_for(function, features, logits)
+        value = function(computed, labels)
+        expected = getattr(oracle, function.__name__)(reference_values, labels)
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
         value.backward()
         expected.backward()
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-10)
+        torch.testing.assert_close(computed.grad, reference_values.grad, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("bound", [False, True])
-@pytest.mark.parametrize("number, reach", [(0, 0.1), (1, 0.1), (3, 0.0), (8, 0.3)])
+@pytest.mark.parametrize("number, halfwidth", [(0, 0.1), (1, 0.1), (3, 0.0), (8, 0.3)])
 @pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
-def test_oracle_neutral_items(function, number, reach, bound):
+def test_oracle_neutral_items(function, number, halfwidth, bound):
     _, logits, labels = batch(6, 5)
     scores = 9 * logits if bound else torch.sigmoid(logits)
-    torch.testing.assert_close(function(scores, labels, number, reach, bound=bound),
-                               getattr(oracle, function.__name__)(scores, labels, number, reach, bound=bound))
+    torch.testing.assert_close(function(scores, labels, number, halfwidth, bound=bound),
+                               getattr(oracle, function.__name__)(scores, labels, number, halfwidth, bound=bound))
 
 
 @pytest.mark.parametrize("size, num_labels", [(1, 1), (1, 5), (2, 1), (7, 3), (12, 17)])
@@ -102,13 +102,13 @@ def test_oracle_neutral_items(function, number, reach, bound):
 def test_oracle_of_the_bound(function, size, num_labels):
     for seed in range(3):
         _, logits, labels = batch(size, num_labels, seed=seed)
-        ours, theirs = ((9 * logits).requires_grad_() for _ in range(2))
-        value, expected = function(ours, labels, bound=True), getattr(oracle, function.__name__)(
-            theirs, labels, bound=True)
+        computed, reference_values = ((9 * logits).requires_grad_() for _ in range(2))
+        value, expected = function(computed, labels, bound=True), getattr(oracle, function.__name__)(
+            reference_values, labels, bound=True)
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
         value.backward()
         expected.backward()
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-10)
+        torch.testing.assert_close(computed.grad, reference_values.grad, rtol=1e-7, atol=1e-10)
 
 
 def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
@@ -132,8 +132,8 @@ def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
     assert (ndcg_bound_loss(1e6 * relevance, relevance) < 1e-9).all()  # in the right order, far apart
 
     label, last = torch.tensor([[1.0, 0, 0]]), torch.tensor([[-3.0, 3, 3.5]], requires_grad=True)
-    flat, rising = (torch.autograd.grad(label_ranking_loss(own, label, bound=bound), last)[0][0, 0]
-                    for own, bound in ((torch.sigmoid(last), False), (last, True)))
+    flat, rising = (torch.autograd.grad(label_ranking_loss(values, label, bound=bound), last)[0][0, 0]
+                    for values, bound in ((torch.sigmoid(last), False), (last, True)))
     assert flat == 0 and rising < -0.05
 
 
@@ -239,8 +239,8 @@ def test_memory_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
 def test_distances_are_taken_some_rows_at_a_time(monkeypatch):
     """On CUDA, the gradient of cdist takes rows * B * D numbers."""
     rows, cdist = [], torch.cdist
-    monkeypatch.setattr(torch, "cdist", lambda some, *others, **options: rows.append(len(some)) or cdist(
-        some, *others, **options))
+    monkeypatch.setattr(torch, "cdist", lambda sample, *rest, **options: rows.append(len(sample)) or cdist(
+        sample, *rest, **options))
     monkeypatch.setattr(FEATURE_RANKING_LOSS, "_DIFFERENCES_AT_ONCE", 5 * 12 * 6)
     features, _, labels = batch(12, 4)
     feature_ranking_loss(features, labels)
@@ -345,7 +345,7 @@ def test_good_scores_and_features_cost_less():
     together, apart = 5 * labels, torch.arange(36.0).reshape(12, 3)
     _, good = R4CLoss()(together, 4 * (2 * labels - 1), labels)
     _, bad = R4CLoss()(apart, -4 * (2 * labels - 1), labels)
-    assert all(3 * good[part] < bad[part] for part in good), (good, bad)
+    assert all(3 * good[term] < bad[term] for term in good), (good, bad)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -410,8 +410,8 @@ def test_softmax_cross_entropy_is_the_formula(size, num_labels):
     logits = torch.randn(size, num_labels, dtype=torch.float64)
     classes = torch.randint(num_labels, (size,))
     expected = 0.0
-    for row, one in zip(logits.tolist(), classes.tolist()):
-        expected -= math.log(math.exp(row[one]) / sum(math.exp(other) for other in row)) / size
+    for row, item in zip(logits.tolist(), classes.tolist()):
+        expected -= math.log(math.exp(row[item]) / sum(math.exp(second) for second in row)) / size
     total, parts = build_loss("ce")(None, logits, torch.eye(num_labels)[classes])
     assert total.item() == pytest.approx(expected, rel=1e-12, abs=1e-15) and parts.keys() == {"ce"}
 

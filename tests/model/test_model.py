@@ -51,11 +51,11 @@ def test_parameters_keep_torchvisions_names():
 
 def test_same_function_as_torchvision(torchvision_resnet18, tmp_path):
     torch.save(torchvision_resnet18.state_dict(), tmp_path / "w.pth")
-    ours = build_model("Resnet-18", 5, tmp_path / "w.pth").eval()
+    computed = build_model("Resnet-18", 5, tmp_path / "w.pth").eval()
     backbone = torch.nn.Sequential(*list(torchvision_resnet18.eval().children())[:-1])
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        features, logits = ours(images)
+        features, logits = computed(images)
         torch.testing.assert_close(features, backbone(images).flatten(1))
     assert (logits == 0).all()  # the new classifier starts at zero, and every score at 0.5
 
@@ -110,9 +110,9 @@ def test_unusable_weight_files(tmp_path, capsys):
         with pytest.raises(InputError, match="not a readable PyTorch weight file"):
             build_model("Resnet-18", 5, path)
     assert "code ran" not in capsys.readouterr().out
-    for content, sentence in ((torch.zeros(3), "holds a Tensor"), ({"a": 1}, "holds no weights")):
+    for content, message in ((torch.zeros(3), "holds a Tensor"), ({"a": 1}, "holds no weights")):
         torch.save(content, path)
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=message):
             build_model("Resnet-18", 5, path)
 
 
@@ -144,8 +144,8 @@ def test_names():
 def test_load_trained_bare_state_dict(tmp_path):
     model = build_model("Resnet-18", 5)
     torch.save({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "w.pth")
-    again, about = load_trained(tmp_path / "w.pth", "Resnet-18", 5)
-    assert about == {} and not again.training and torch.equal(again.fc.weight, model.fc.weight)
+    again, metadata = load_trained(tmp_path / "w.pth", "Resnet-18", 5)
+    assert metadata == {} and not again.training and torch.equal(again.fc.weight, model.fc.weight)
     with pytest.raises(InputError, match="give --model and --label_num"):
         load_trained(tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"does not fit .*shape: 2 \(fc.weight, fc.bias\)"):

@@ -39,7 +39,7 @@ def loader():
     return DataLoader(TensorDataset(images, (images[:, 0, 0] > 127).float()), batch_size=4)
 
 
-def prepare(images):
+def preprocess(images):
     return images / 128 - 1
 
 
@@ -52,12 +52,12 @@ def test_the_network_alone_runs_in_bfloat16(loader, amp, numbers):
         def forward(self, features, logits, labels):
             assert not torch.is_autocast_enabled("cpu")
             total, parts = super().forward(features, logits, labels)
-            given.append((logits.dtype, total.dtype, *(part.dtype for part in parts.values())))
+            given.append((logits.dtype, total.dtype, *(split_name.dtype for split_name in parts.values())))
             return total, parts
 
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    report = train_one_epoch(model, loader, Loss(), optimizer, prepare, CPU, "epoch", amp)
-    scores, _ = predict(model, loader, prepare, CPU, "test", amp=amp)
+    report = train_one_epoch(model, loader, Loss(), optimizer, preprocess, CPU, "epoch", amp)
+    scores, _ = predict(model, loader, preprocess, CPU, "test", amp=amp)
     assert {dtype for _, dtype, _ in model.seen} == {numbers}
     assert set(given) == {(numbers, *[torch.float32] * 4)}
     assert scores.dtype == "float32" and report["loss"] > 0
@@ -154,9 +154,9 @@ def test_the_optimizer_is_fused(ucm):
     assert optimizer["param_groups"][0]["fused"]
 
 
-@pytest.mark.parametrize("own, workers", [(1, 1), (3, 3), (40, 8)])
-def test_workers_are_for_machines_with_a_gpu(monkeypatch, own, workers):
-    monkeypatch.setattr("utils.options.cores", lambda: own)
+@pytest.mark.parametrize("values, workers", [(1, 1), (3, 3), (40, 8)])
+def test_workers_are_for_machines_with_a_gpu(monkeypatch, values, workers):
+    monkeypatch.setattr("utils.options.cores", lambda: values)
     assert resolve_num_workers(None, torch.device("cuda")) == workers
     assert resolve_num_workers(None, CPU) == 0 and resolve_num_workers(5, CPU) == 5
 

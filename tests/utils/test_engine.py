@@ -131,22 +131,22 @@ def test_losses_that_are_read_late_name_the_first_step(row):
 
 
 def test_a_signal_stops_after_a_batch(loader):
-    seen, model = [], Pixels()
-    model.register_forward_hook(lambda *_: seen.append(os.kill(os.getpid(), signal.SIGTERM)))
+    recorded, model = [], Pixels()
+    model.register_forward_hook(lambda *_: recorded.append(os.kill(os.getpid(), signal.SIGTERM)))
     for step in (lambda: predict(model, loader, normalize, torch.device("cpu"), "test"),
                  lambda: train_one_epoch(model, loader, R4CLoss(), torch.optim.SGD(model.parameters()), normalize,
                                          torch.device("cpu"), "epoch")):
-        seen.clear()
+        recorded.clear()
         with graceful_shutdown(), pytest.raises(Interrupted) as stop:
             step()
-        assert stop.value.number == signal.SIGTERM and len(seen) == 1
+        assert stop.value.number == signal.SIGTERM and len(recorded) == 1
 
 
 def test_two_signals_at_once_are_answered_once(monkeypatch, capfd):
     """The second one comes while the first is being answered."""
     class Received(list):
-        def append(self, one):
-            super().append(one)
+        def append(self, item):
+            super().append(item)
             if len(self) == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 

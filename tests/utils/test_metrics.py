@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,20 +65,20 @@ def test_reference_vectors():
         scores, labels = 1 / (1 + np.exp(-ref["logits"])), ref["labels"]
         m = multilabel_metrics(scores, labels)
         script = official_script_f_scores(scores, labels, int(ref["batch_size"]))
-        for ours, theirs in [(script["F1"], "official_F1"), (script["F2"], "official_F2"),
+        for computed, reference_values in [(script["F1"], "official_F1"), (script["F2"], "official_F2"),
                              (m["OF1"], "validation_micro_f1"),
                              (m["example_precision"], "official_precision_example"),
                              (m["example_recall"], "official_recall_example"),
                              (m["CP"], "official_precision_label"), (m["CR"], "official_recall_lable")]:
-            assert ours == pytest.approx(ref[theirs].item(), abs=1e-5), (case, theirs)
+            assert computed == pytest.approx(ref[reference_values].item(), abs=1e-5), (case, reference_values)
 
 
 def test_official_script_is_above_the_true_mean_and_depends_on_the_batch():
     scores, labels = example(number=150)
     m = multilabel_metrics(scores, labels)
-    one, large = (official_script_f_scores(scores, labels, size) for size in (1, 64))
-    assert one["F1"] == pytest.approx(m["example_F1"]) and one["F2"] == pytest.approx(m["example_F2"])
-    assert large["F1"] > one["F1"] and large["F2"] > one["F2"]
+    first, large = (official_script_f_scores(scores, labels, size) for size in (1, 64))
+    assert first["F1"] == pytest.approx(m["example_F1"]) and first["F2"] == pytest.approx(m["example_F2"])
+    assert large["F1"] > first["F1"] and large["F2"] > first["F2"]
 
 
 def test_threshold_is_exclusive():
@@ -140,6 +142,15 @@ def test_report_files_hold_the_same_figures(tmp_path):
     assert f"{(scores <= 0.5).all(1).sum()} images without prediction" in table
 
 
+def test_imports_leave_out_what_is_slow_to_import():
+    """scikit-learn and matplotlib take a second each: only the functions that use them import them."""
+    code = ("import sys, utils.figures.scores, utils.figures.gradcam, utils.evaluation.html_report, "
+            "utils.evaluation.image_selection, utils.evaluation.compare; "
+            "print({'sklearn', 'matplotlib', 'scipy'} & sys.modules.keys())")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 # Single label
 
 def single_label_example(seed=0, number=60, num_classes=7):
@@ -160,7 +171,7 @@ def test_single_label_figures_by_loops(seed):
     for c in sorted(set(true.tolist())):
         hit, guessed, there = pairs.count((c, c)), sum(p == c for _, p in pairs), sum(t == c for t, _ in pairs)
         figures.append((hit / guessed if guessed else 0, hit / there, 2 * hit / (guessed + there)))
-    top5 = sum(sum(other > row[c] for other in row) < 5 for row, c in zip(scores.tolist(), true.tolist()))
+    top5 = sum(sum(second > row[c] for second in row) < 5 for row, c in zip(scores.tolist(), true.tolist()))
     m = single_label_metrics(scores, labels)
     expected = {"accuracy": hits / number, "average_accuracy": np.mean(figures, 0)[1],
                 "kappa": (hits / number - by_chance) / (1 - by_chance), "argmax_precision": np.mean(figures, 0)[0],

@@ -2,8 +2,8 @@
 
     python -m utils.evaluation.compare runs/UCM_Multilabel_* --save_path comparison
 
-Runs that differ only by their seed share a row with mean and standard deviation (of the sample, n - 1). Test results are
-those that Test.py wrote into <run>/test_best.
+Runs that differ only by their seed share a row with mean and standard deviation (of the sample, n - 1). Test results
+are those that Test.py wrote into <run>/test_best.
 """
 
 import argparse
@@ -48,8 +48,8 @@ def read_run(folder: Path) -> Run:
         if report is not None and not {"images", "per_label"} <= report.keys() | metrics_of(report).keys():
             raise KeyError("images, per_label")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is not a run folder: expected args.json and log.csv of Train.py, and metrics.json of "
-                         f"Test.py if it was tested ({type(error).__name__}: {error})") from error
+        raise InputError(f"{folder} is not a run folder: expected args.json and log.csv of Train.py, and metrics.json "
+                         f"of Test.py if it was tested ({type(error).__name__}: {error})") from error
     if rows < 2:  # the first is the header
         raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
     return Run(folder, record, log, report)
@@ -76,12 +76,13 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
 def columns_of(report: dict[str, Any]) -> dict[str, str]:
     """The names and titles of the metrics in a table of such reports."""
     metrics = (*SINGLE_LABEL_METRICS, METRICS["mAP"]) if "single_label" in report else MULTILABEL_METRICS
-    return {metric.name: metric.column for metric in metrics if metric.column}
+    return {metric.name: metric.column for metric in sorted(metrics, key=lambda metric: metric.column_order)
+            if metric.column}
 
 
 def metrics_of(report: dict[str, Any]) -> dict[str, float | None]:
-    """The metrics of a table by name, as fractions."""
-    return {name: {**report["metrics"], **report.get("single_label", {})}[name] for name in columns_of(report)}
+    """The metrics of a table by name, not in percent; None if undefined, or newer than the report."""
+    return {name: {**report["metrics"], **report.get("single_label", {})}.get(name) for name in columns_of(report)}
 
 
 def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -103,10 +104,11 @@ def mean_and_deviation(values: list[float]) -> tuple[float | None, float | None]
 
 
 def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
-    """Write test.md and test.tex, in percent, and test.csv, in fractions. Returns the Markdown."""
+    """Write test.md and test.tex, fractions in percent, and test.csv, as fractions. Returns the Markdown."""
     head = ["run", "runs", *columns.values()]
-    body = [[row["run"], str(row["runs"]), *(percent_cell(row.get(name, (None, None))) for name in columns)]
-            for row in rows]
+    scales = {name: 100 if METRICS[name].percent else 1 for name in columns}
+    body = [[row["run"], str(row["runs"]), *(percent_cell(row.get(name, (None, None)), scale)
+                                             for name, scale in scales.items())] for row in rows]
     markdown = "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
                        for cells in (head, ["---", *["---:"] * (len(head) - 1)], *body))
     latex = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *body)]
@@ -121,12 +123,12 @@ def write_tables(folder: Path, rows: list[dict[str, Any]], columns: dict[str, st
     return markdown
 
 
-def percent_cell(values: tuple[float | None, float | None]) -> str:
-    """Mean and standard deviation of fractions, in percent."""
+def percent_cell(values: tuple[float | None, float | None], scale: float = 100) -> str:
+    """Mean and standard deviation, of fractions in percent."""
     mean, deviation = values
     if mean is None:
         return "-"
-    return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+    return f"{scale * mean:.2f}" + ("" if deviation is None else f" ± {scale * deviation:.2f}")
 
 
 def _latex(cell: str) -> str:

@@ -63,7 +63,8 @@ def _overall(reports: dict[str, dict[str, Any]]) -> str:
         best = (max if metric.higher_is_better else min)(defined) if len(defined) > 1 else None
         title = metric.title + " (arg max)" * name.startswith("argmax_")
         rows.append(f"<td>{escape(title)}</td>" + "".join(
-            f'<td{" class=best" * (best is not None and value == best)}>{metric.format(value)}</td>' for value in values))
+            f"<td{' class=best' * (value is not None and value == best)}>{metric.format(value)}</td>"
+            for value in values))
     for beta in ("F1", "F2"):
         script = "".join(f"<td>{percent(report['reference_script'][beta])}</td>" for report in reports.values())
         rows.append(f"<td>reference script {beta}</td>{script}")
@@ -86,7 +87,8 @@ def _per_label(reports: dict[str, dict[str, Any]], names: list[str]) -> str:
     for name in names:
         metrics = [report["per_label"][name] for report in reports.values()]
         support = metrics[0]["support"]
-        cells = [(support, str(support)), *((row[metric], percent(row[metric])) for row in metrics for metric in columns)]
+        cells = [(support, str(support))]
+        cells += [(row[metric], percent(row[metric])) for row in metrics for metric in columns]
         rows.append(f"<tr><td>{escape(name)}</td>" + "".join(
             f'<td data-value="{"" if value is None else value}">{text}</td>' for value, text in cells) + "</tr>")
     titles = "".join(f'<th scope="col"><button>{escape(title)}</button></th>' for title in head)
@@ -97,7 +99,8 @@ def _card(worst: Results, index: int, image: Image.Image) -> str:
     path, image, jpeg = worst.images[index], image.copy(), io.BytesIO()
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     image.save(jpeg, "JPEG", quality=80)
-    lines = [f"<p><b>{escape(path.name)}</b></p>", f"<p>{escape(', '.join(worst.label_names_of(index))) or '(no label)'}</p>"]
+    lines = [f"<p><b>{escape(path.name)}</b></p>",
+             f"<p>{escape(', '.join(worst.label_names_of(index))) or '(no label)'}</p>"]
     for title, scores in worst.scores.items():
         present, predicted = worst.labels[index] == 1, worst.predicted[title][index]
         wrong = [f'<span class="{kind}">{sign} {escape(worst.label_names[label])} {scores[index, label]:.2f}</span>'

@@ -62,8 +62,8 @@ def select_images(selection: Sequence[str], number: int, results: Results) -> li
 
 
 def select_labels(results: Results, limit: int = 10) -> np.ndarray:
-    """The columns of the labels to explain for one image: those present, then those predicted, at most `limit`; if there
-    are none, the label with the highest score. `results` are those on this image alone."""
+    """The columns of the labels to explain for one image: those present, then those predicted, at most `limit`; if
+    there are none, the label with the highest score. `results` are those on this image alone."""
     present = np.zeros(len(results.label_names)) if results.labels is None else results.labels[0]
     predicted = np.any([predicted[0] for predicted in results.predicted.values()], axis=0)
     highest = np.max([scores[0] for scores in results.scores.values()], axis=0)
@@ -82,8 +82,8 @@ def _find_image(name: str, images: Sequence[Path]) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"--select {name} matches {len(found)} images, {images[found[0]]} and {images[found[1]]}; give "
-                         "more of the path")
+        raise InputError(f"--select {name} matches {len(found)} images, {images[found[0]]} and {images[found[1]]}; "
+                         "give more of the path")
     near = difflib.get_close_matches(name, [image.stem for image in images], 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else f" ({', '.join(SELECTIONS)}, or the name of an image)"
     raise InputError(f"--select {name}: no such image among the {len(images)}{hint}")

@@ -1,4 +1,4 @@
-"""The results of a test: tables for the screen; metrics.json, per_label.csv, scores.csv and confusion.csv on the disk."""
+"""The results of a test: tables for the screen, and metrics.json, per_label.csv, scores.csv and confusion.csv."""
 
 import json
 import math
@@ -54,7 +54,8 @@ def format_report(report: dict[str, Any]) -> str:
     lines = []
     if single_label:
         lines = ["The class of the highest score (arg max):",
-                 *(f"{METRICS[name].title:32}{METRICS[name].format(value):>12}" for name, value in single_label.items()),
+                 *(f"{METRICS[name].title:32}{METRICS[name].format(value):>12}"
+                   for name, value in single_label.items()),
                  "", "Each score against the threshold 0.5, as the reference script computes precision, recall and F1",
                  "of single-label data too (its accuracy is that of the arg max):"]
     lines.append(f"{'':32}{'all labels':>12}{f'{frequent} labels with {RARE}+ positives':>34}")

@@ -76,4 +76,4 @@ def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str])
     axes.set_yticks(range(len(rows)), rows, fontsize=size)
     for row, column in np.argwhere(percent > 0.5):
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=0.75 * size,
-                  color="white" if percent[row, column] > 50 else "black", in_layout=False)  # the layout would take long
+                  color="white" if percent[row, column] > 50 else "black", in_layout=False)  # the layout would be slow

@@ -77,8 +77,8 @@ def draw_predictions(images: Iterable[Image.Image], results: Results) -> Iterato
         handles = [figure.axes[-1].barh(0, 0, **look, linewidth=0.8) for look in looks.values()]
         if has_buffer:
             handles.append(figure.axes[-1].axvspan(0, 0, **BUFFER))
-        figure.legend(handles, [*looks, *["buffer interval"] * has_buffer], loc="outside lower center", ncols=len(handles),
-                      frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
+        figure.legend(handles, [*looks, *["buffer interval"] * has_buffer], loc="outside lower center",
+                      ncols=len(handles), frameon=False, fontsize=8, columnspacing=1.2, handlelength=1.4)
         yield figure
 
 

@@ -6,7 +6,7 @@ from utils.metrics import CALIBRATION_BINS, expected_calibration_error
 
 from .style import WIDTH, line_style, new_figure, show_caption, show_legend
 
-_REMARK = "Losses that only rank, such as those with a buffer interval, order scores around 0.5 and do not calibrate them."
+_REMARK = "Ranking losses order scores around 0.5 and do not calibrate them."
 
 
 def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):

@@ -54,7 +54,7 @@ def prediction_figures(results: Results, images: Iterable[Image.Image]) -> Itera
 
 
 def score_figures(results: Results) -> Iterator[TitledFigure]:
-    """Draw them one after the other."""
+    """Draw the figures of scores, one at a time."""
     scores, predicted, labels, names = results.scores, results.predicted, results.labels, results.label_names
     buffers = results.shown_buffers()
     widest = max((width for width in buffers.values() if width is not None), default=None)

@@ -26,7 +26,7 @@ BUFFER = {"color": "0.88", "zorder": 0, "linewidth": 0}
 
 FORMATS = ("png", "pdf", "svg")
 # TrueType in PDFs, because journals reject Type 3; no dates and no random names, so that files are reproducible.
-_FILES = {"pdf.fonttype": 42, "svg.hashsalt": "r4c"}
+_FILES = {"pdf.fonttype": 42, "svg.hashsalt": "figure"}
 _NO_DATE = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 

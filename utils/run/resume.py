@@ -60,7 +60,8 @@ def read_last_checkpoint(folder: Path) -> dict[str, Any]:
         checkpoint = read_weight_file(file)
     except InputError as error:
         raise InputError(f"{error}; or start again without --resume") from error
-    if not {"args", "log", "optimizer", "labels", "run"} <= checkpoint.keys() or not isinstance(checkpoint["args"], dict):
+    required = {"args", "log", "optimizer", "labels", "run"}
+    if not required <= checkpoint.keys() or not isinstance(checkpoint["args"], dict):
         raise InputError(f"{file} is not a last.pth of this version of Train.py, and cannot be resumed")
     if checkpoint["run"] != folder.resolve().name and file.parent.resolve() != folder.resolve():
         raise InputError(f"{file} belongs to the run {checkpoint['run']}, which had the same --save_path, and not to "

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from programs import fails
+from utils import metrics
 from utils.evaluation.compare import main
 from utils.figures.curves import draw_comparison
-from utils.metrics import MULTILABEL_METRICS, SINGLE_LABEL_METRICS
+from utils.metrics import MULTILABEL_METRICS, SINGLE_LABEL_METRICS, Metric
 from utils.options import NEUTRAL_OPTIONS, differing_options, options_of, run_titles
 
 METRICS = dict.fromkeys((metric.name for metric in MULTILABEL_METRICS), 0.5)
@@ -55,7 +56,7 @@ def test_seeds_share_a_row_with_mean_and_deviation(tmp_path, capsys):
     assert markdown in capsys.readouterr().out
     latex = (tmp_path / "out" / "test.tex").read_text(encoding="utf-8").splitlines()
     assert latex[0] == r"\begin{tabular}{lrrrrrrr}" and latex[-1] == r"\end{tabular}"
-    assert latex[2].startswith("run & runs & mAP & micro F1 &") and latex[2].endswith(r" \\")
+    assert latex[2] == r"run & runs & mAP & micro F1 & macro F1 & CF1 & example F1 & example F2 \\"
     assert latex[4].startswith(r"R4C, lr 0.0001 & 2 & 75.00 $\pm$ 7.07 & 50.00 $\pm$ 0.00")
     assert {path.name for path in (tmp_path / "out").glob("curves.*")} == {"curves.png", "curves.pdf", "curves.svg"}
 
@@ -79,9 +80,9 @@ def test_curves_are_those_of_the_logs(tmp_path):
         for line, epochs in zip(axes.lines, (3, 2, 3)):
             assert list(line.get_xdata()) == list(range(1, epochs + 1))
             assert list(line.get_ydata()) == pytest.approx(values[:epochs])
-        seeds, other = axes.lines[:2], axes.lines[2]
-        assert seeds[0].get_color() == seeds[1].get_color() != other.get_color()
-        assert seeds[0].get_linestyle() != other.get_linestyle() and seeds[0].get_marker() != other.get_marker()
+        seeds, second = axes.lines[:2], axes.lines[2]
+        assert seeds[0].get_color() == seeds[1].get_color() != second.get_color()
+        assert seeds[0].get_linestyle() != second.get_linestyle() and seeds[0].get_marker() != second.get_marker()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
 
 
@@ -89,13 +90,29 @@ def test_single_label_runs_have_their_figures(tmp_path):
     compare(tmp_path, write_run(tmp_path / "a", 0.5, single_label=True),
             write_run(tmp_path / "b", 0.5, single_label=True, seed=2))
     markdown = (tmp_path / "out" / "test.md").read_text(encoding="utf-8")
-    assert "| run | runs | accuracy | average accuracy | kappa |" in markdown and "| 25.00 ± 0.00 |" in markdown
+    assert "| run | runs | accuracy | average accuracy | kappa | macro F1 | top-5 | mAP |" in markdown and "| 25.00 ± 0.00 |" in markdown
     assert "| - |" in markdown  # top-5 of few classes
     assert "validation accuracy (%)" in [axes.get_title() for axes in draw_comparison(
         {"a": [tmp_path / "a" / "log.csv"]}).axes]
 
 
+def test_a_new_metric_is_one_record(tmp_path, monkeypatch):
+    """A count is not in percent, and a run that was tested before the metric existed has no value."""
+    metric = Metric("cardinality", "labels per image", lambda e: e.predicted.sum(1).mean(), "labels", percent=False)
+    monkeypatch.setattr("utils.evaluation.compare.MULTILABEL_METRICS", (*MULTILABEL_METRICS, metric))
+    monkeypatch.setitem(metrics.METRICS, metric.name, metric)
+    file = write_run(tmp_path / "a", 0.5) / "test_best" / "metrics.json"
+    report = json.loads(file.read_text())
+    file.write_text(json.dumps({**report, "metrics": {**report["metrics"], metric.name: 3.5}}))
+    compare(tmp_path, tmp_path / "a", write_run(tmp_path / "b", 0.5, loss="bce"))
+    with open(tmp_path / "out" / "test.csv", newline="") as file:
+        assert [row[metric.name] for row in csv.DictReader(file)] == ["3.5", ""]
+    header, _, *rows = [line.split(" | ") for line in (tmp_path / "out" / "test.md").read_text().splitlines()]
+    assert [row[header.index("labels")] for row in rows] == ["3.50", "-"]
+
+
 def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the default --save_path is
     monkeypatch.setattr("utils.evaluation.compare.save_figure", lambda *args: None)  # all is said in words
     untested = write_run(tmp_path / "a", None)
     compare(tmp_path, untested)
@@ -103,10 +120,10 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out" / "test.md").exists()
     compare(tmp_path, untested, write_run(tmp_path / "b", 0.5, loss="bce"))
     assert "| R4C | 0 | - |" in capsys.readouterr().out
-    other = write_run(tmp_path / "c", 0.5, loss="focal")
-    report = json.loads((other / "test_best" / "metrics.json").read_text(encoding="utf-8"))
-    (other / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
-    compare(tmp_path, tmp_path / "b", other)
+    second = write_run(tmp_path / "c", 0.5, loss="focal")
+    report = json.loads((second / "test_best" / "metrics.json").read_text(encoding="utf-8"))
+    (second / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
+    compare(tmp_path, tmp_path / "b", second)
     assert "different images or labels" in capsys.readouterr().err
     elsewhere = write_run(tmp_path / "d", None, loss="asl", save_path=str(tmp_path / "b"))  # its best.pth lies there
     compare(tmp_path, elsewhere, tmp_path / "d" / ".." / "d")
@@ -122,18 +139,18 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     write_run(tmp_path / "single", 0.5, single_label=True)
     foreign = write_run(tmp_path / "foreign", 0.5)
     (foreign / "log.csv").write_text("step,loss\n1,2\n")
-    other = write_run(tmp_path / "other", 0.5)
-    (other / "test_best" / "metrics.json").write_text('{"mAP": 1}')
+    second = write_run(tmp_path / "other", 0.5)
+    (second / "test_best" / "metrics.json").write_text('{"mAP": 1}')
     write_run(tmp_path / "started", None, epochs=0)
     (tmp_path / "file").write_text("")
-    for argv, sentence in (([tmp_path / "nowhere"], "nowhere is not a run folder"),
+    for argv, message in (([tmp_path / "nowhere"], "nowhere is not a run folder"),
                            ([tmp_path / "empty"], "empty is not a run folder"),
                            ([tmp_path / "started"], "has no finished epoch"),
                            ([tmp_path / "b", tmp_path / "single"], "compare them separately"),
-                           ([foreign], "is not the log of a run"), ([other], "other is not a run folder"),
+                           ([foreign], "is not the log of a run"), ([second], "other is not a run folder"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
-        assert sentence in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
+        assert message in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
 
 
 def test_titles_say_what_differs():

@@ -110,28 +110,28 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
                                                     for figure in ("AP", "P", "R", "F1"))]
     assert per_label[2][5] == f"{100 * reports['R4C']['per_label'][NAMES[1]]['F1']:.2f}"
     assert len(page.cards) == 4 and len(page.images) == len(drawn) + 4
-    icon, *pictures = page.references
-    assert icon == "data:," and all(np.ptp(decoded(figure)) > 200 for figure in pictures[:len(drawn)])  # not blank
+    icon, *shown_images = page.references
+    assert icon == "data:," and all(np.ptp(decoded(figure)) > 200 for figure in shown_images[:len(drawn)])  # not blank
     scores, labels = zip(*(read_scores(tmp_path / folder) for folder in ("1_R4C", "2_BCE")))
     labels = labels[0]
-    losses = [np.mean([(own[i, labels[i] == 1][:, None] <= own[i, labels[i] == 0]).mean() for own in scores])
+    losses = [np.mean([(row_values[i, labels[i] == 1][:, None] <= row_values[i, labels[i] == 0]).mean() for row_values in scores])
               if 0 < labels[i].sum() < 4 else 0 for i in range(6)]
     with open(tmp_path / "1_R4C" / "scores.csv", newline="") as file:
         images = [Path(row["image"]).name for row in csv.DictReader(file)]
     shown = [images.index(card.split()[0]) for card in page.cards]
     assert [losses[image] for image in shown] == sorted(losses, reverse=True)[:4]
     sources = {path.name: np.asarray(Image.open(path), float) for path in runs["data"].rglob("*.tif")}
-    for image, picture in zip(shown, pictures[len(drawn):]):
-        alike = {name: np.corrcoef(decoded(picture).ravel(), source.ravel())[0, 1] for name, source in sources.items()}
+    for image, shown_image in zip(shown, shown_images[len(drawn):]):
+        alike = {name: np.corrcoef(decoded(shown_image).ravel(), source.ravel())[0, 1] for name, source in sources.items()}
         assert max(alike, key=alike.get) == images[image]
     for card, image in zip(page.cards, shown):
-        for title, own in zip(("R4C", "BCE"), scores):
+        for title, row_values in zip(("R4C", "BCE"), scores):
             words = card.split(f"{title}:")[1].split("BCE:")[0]
             for column, name in enumerate(NAMES):
-                is_fp = own[image, column] > 0.5 and not labels[image, column]
-                is_fn = own[image, column] <= 0.5 and labels[image, column]
-                assert (f"+ {name} {own[image, column]:.2f}" in words) == bool(is_fp)
-                assert (f"− {name} {own[image, column]:.2f}" in words) == bool(is_fn)
+                is_fp = row_values[image, column] > 0.5 and not labels[image, column]
+                is_fn = row_values[image, column] <= 0.5 and labels[image, column]
+                assert (f"+ {name} {row_values[image, column]:.2f}" in words) == bool(is_fp)
+                assert (f"− {name} {row_values[image, column]:.2f}" in words) == bool(is_fn)
 
 
 def test_one_checkpoint_writes_beside_itself(runs, tmp_path, monkeypatch):
@@ -169,23 +169,23 @@ def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
              "--show_gradcam", 1)
     np.testing.assert_allclose(drawn[0]["BCE"], drawn[0]["ASL"], atol=1e-6)
     assert drawn[0]["BCE"].any()
-    (ours, labels), (theirs, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    (computed, labels), (reference_values, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
+    np.testing.assert_allclose(computed, reference_values, atol=1e-6)
     np.testing.assert_array_equal(labels, same_labels)
 
 
 def test_pictures_without_labels(runs, both, tmp_path):
-    pictures = tmp_path / "pictures"
+    shown_images = tmp_path / "pictures"
     for index, size in enumerate([(64, 64), (20, 900), (900, 20)]):
-        write_image(pictures / f"{index}.png", index, size)
-    evaluate(*both, "--images", pictures, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3,
+        write_image(shown_images / f"{index}.png", index, size)
+    evaluate(*both, "--images", shown_images, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3,
              "--formats", "png")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "1_R4C", "2_BCE", *(f"{stem}.png" for stem in ("predictions_1", "gradcam_1_0", "gradcam_2_1", "gradcam_3_2"))}
     with open(tmp_path / "out" / "2_BCE" / "predictions.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
-    with Image.open(tmp_path / "out" / "gradcam_2_1.png") as picture:
-        assert min(picture.size) > 1 * DPI
+    with Image.open(tmp_path / "out" / "gradcam_2_1.png") as shown_image:
+        assert min(shown_image.size) > 1 * DPI
 
 
 def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
@@ -200,7 +200,7 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
     assert "(one label per image)" in fails(capsys, evaluate, *both, tmp_path / "single.pth")
     (tmp_path / "file").write_text("")
     out = ["--save_path", tmp_path / "out"]
-    for argv, sentence in ((["--save_path", tmp_path / "file"], "cannot be made"),
+    for argv, message in ((["--save_path", tmp_path / "file"], "cannot be made"),
                            (["--show_predictions", 1, "--select", "nowhere", *out], "--select nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
@@ -208,10 +208,10 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
                            (["--select", "best"], "--select is for --show_predictions and --show_gradcam"),
                            (["--images", runs["data"], "--show_gradcam", 1, "--select", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
-        assert sentence in fails(capsys, evaluate, *both, *argv)
+        assert message in fails(capsys, evaluate, *both, *argv)
     assert not (tmp_path / "out").exists()  # all of that is said before the work
-    one = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
-    assert "needs at least two checkpoints" in fails(capsys, evaluate, *one)
+    item = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
+    assert "needs at least two checkpoints" in fails(capsys, evaluate, *item)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
     assert "100 images to show, but there are only 6" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"predictions_1.svg", "predictions_2.svg"}
@@ -229,6 +229,7 @@ def test_the_page_shows_names_as_they_are(tmp_path):
     page = Page(tmp_path / "report.html")
     assert [row[0] for row in page.tables[1][1:]] == names and "R4C <co> AP" in page.tables[1][0]
     assert page.tables[1][3][2] == "-"  # the AP of a label without positives
+    assert "class=best" not in (tmp_path / "report.html").read_text(encoding="utf-8")  # nothing to compare
     assert any("left out of mAP: never there." in words for words in page.words)
     assert "<i>1.png" in page.cards[0] and '+ "quoted" $5 0.90' in page.cards[0]
     assert "− <b>sea & sand</b> 0.20" in page.cards[0] and "+ never there 0.70" in page.cards[1]
@@ -319,11 +320,11 @@ def test_older_numbered_figures_do_not_stay(runs, tmp_path):
     (None, [[0.1, 0.6, 0.2, 0.7], [0.1, 0.2, 0.8, 0.2]], [2, 3, 1])])
 def test_rows_of_gradcam(tmp_path, monkeypatch, labels, scores, rows):
     write_image(tmp_path / "a.png", 0)
-    one = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
-    for title, own in zip(("R4C", "BCE"), scores):
-        one.add(title, np.array([own]))
+    item = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
+    for title, row_values in zip(("R4C", "BCE"), scores):
+        item.add(title, np.array([row_values]))
     monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, labels, results: list(labels))
-    assert Test.explain([], one, torch.device("cpu")) == rows
+    assert Test.explain([], item, torch.device("cpu")) == rows
 
 
 def test_the_figures_show_the_selected_images(runs, tmp_path, monkeypatch):

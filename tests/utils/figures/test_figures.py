@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 from utils.errors import InputError
-from utils.evaluation.image_selection import rank_images, select_images
+from utils.evaluation.image_selection import rank_images, select_images, select_labels
 from utils.figures.confusion import draw_co_occurrence, draw_confusion, draw_mistakes, mistakes, percent_of_row_label
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
@@ -229,9 +229,9 @@ def test_expected_calibration_error_against_a_loop():
     figure = draw_reliability(results.scores, labels)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     inner = example(images=50)  # no scores on the edges of bins
-    for line, own in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
-        places = np.minimum(own * 10, 9).astype(int)
-        expected_line = [[values[places == place].mean() for place in np.unique(places)] for values in (own, labels)]
+    for line, row_values in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
+        places = np.minimum(row_values * 10, 9).astype(int)
+        expected_line = [[values[places == place].mean() for place in np.unique(places)] for values in (row_values, labels)]
         np.testing.assert_allclose(line.get_data(), expected_line)
     assert figure.get_supxlabel().replace("\n", " ") == _REMARK
     check_texts(figure)
@@ -285,28 +285,28 @@ def test_f1_over_thresholds_is_scikit_learns():
 
 def test_co_occurrence_and_mistakes_against_loops():
     results = example(images=30)
-    labels, decided = results.labels, results.predicted["BCE"]
-    both, wrong = percent_of_row_label(labels.T.astype(int) @ labels), mistakes(decided, labels)
+    labels, predicted = results.labels, results.predicted["BCE"]
+    both, wrong = percent_of_row_label(labels.T.astype(int) @ labels), mistakes(predicted, labels)
     for row in range(9):
         for column in range(9):
             of_row = [image for image in range(30) if labels[image, row]]
             expected = [labels[image, column] for image in of_row]
             assert both[row, column] == pytest.approx(100 * np.mean(expected) if of_row else 0)
-            missed = [image for image in of_row if not decided[image, row]]
-            false = [decided[image, column] and not labels[image, column] for image in missed]
+            missed = [image for image in of_row if not predicted[image, row]]
+            false = [predicted[image, column] and not labels[image, column] for image in missed]
             assert wrong[row, column] == pytest.approx(100 * np.mean(false) if missed else 0)
     assert wrong.any()
     for figure, matrices in ((draw_mistakes(results.predicted, labels, NAMES), {"R4C": None, "BCE": wrong}),
-                             (draw_co_occurrence({"BCE": decided}, labels, NAMES),
-                              {"true": both, "BCE": percent_of_row_label(decided.T.astype(int) @ decided)})):
+                             (draw_co_occurrence({"BCE": predicted}, labels, NAMES),
+                              {"true": both, "BCE": percent_of_row_label(predicted.T.astype(int) @ predicted)})):
         assert [axes.get_title() for axes in figure.axes] == list(matrices)
         for axes, matrix in zip(figure.axes, matrices.values()):
             if matrix is not None:
                 np.testing.assert_allclose(axes.images[0].get_array(), matrix)
                 shown = [f"{cell:.0f}" for cell in matrix.ravel() if cell > 0.5]
                 assert [text.get_text() for text in axes.texts] == shown
-    assert [tick.get_text() for tick in draw_mistakes({"BCE": decided}, labels, NAMES).axes[0].get_yticklabels()] == [
-        f"{name} ({((labels[:, column] == 1) & ~decided[:, column]).sum()})" for column, name in enumerate(NAMES)]
+    assert [tick.get_text() for tick in draw_mistakes({"BCE": predicted}, labels, NAMES).axes[0].get_yticklabels()] == [
+        f"{name} ({((labels[:, column] == 1) & ~predicted[:, column]).sum()})" for column, name in enumerate(NAMES)]
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -382,8 +382,8 @@ def test_ranking_losses_of_images_are_scikit_learns():
 def test_picks():
     results = example(images=20)
     wrong = {title: (results.predicted[title] != results.labels).sum(1) for title in results.scores}
-    losses = {title: image_ranking_losses(own, results.labels) for title, own in results.scores.items()}
-    losses, wrong = (-sum(own.values()) for own in (losses, wrong))
+    losses = {title: image_ranking_losses(row_values, results.labels) for title, row_values in results.scores.items()}
+    losses, wrong = (-sum(row_values.values()) for row_values in (losses, wrong))
     expected = sorted(range(20), key=lambda image: (losses[image], wrong[image]))
     assert rank_images(results).tolist() == expected
     assert select_images([], 3, results) == select_images(["worst"], 3, results) == expected[:3]
@@ -402,14 +402,23 @@ def test_selections_that_are_refused(capsys):
     same_name = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
                     {"R4C": np.zeros((2, 9), bool)})
     assert select_images(["b/x"], 1, same_name) == [1] and select_images([], 1, same_name) == [0]
-    for selection, shown, sentence in (
+    for selection, shown, message in (
             (["x"], same_name, "matches 2 images, a/x.png and b/x.png"),
             (["worst"], same_name, "needs images"), (["disagree"], same_name, "two checkpoints"),
             (["best", "image 1"], results, "one of worst, best, disagree, random, or names"),
             (["image 33"], results, "did you mean image"),
             (["zzz"], results, r"no such image among the 3 \(worst, best, disagree, random")):
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=message):
             select_images(selection, 1, shown)
+
+
+@pytest.mark.parametrize("labels", [np.ones((1, 12), np.uint8), np.eye(1, 12, dtype=np.uint8), None])
+def test_labels_to_explain_are_present_then_predicted_and_at_most_the_limit(labels):
+    results = Results([Path("a.png")], list("abcdefghijkl"), labels, False)
+    results.add("R4C", np.linspace(0.6, 0.9, 12)[None])
+    by_score = list(range(11, -1, -1))
+    expected = by_score if labels is None or labels.all() else [0, *by_score[:-1]]
+    assert select_labels(results).tolist() == expected[:10] and select_labels(results, 3).tolist() == expected[:3]
 
 
 # Files

@@ -183,9 +183,9 @@ def test_a_longer_run(options, capsys, monkeypatch):
     log = (folder / "log.csv").read_text()
     assert log.startswith(first) and len(log.splitlines()) == 4
     assert not (whole / "log.csv").read_text().startswith(first)  # whose learning rate falls later
-    about = json.loads((folder / "args.json").read_text())
-    assert about["args"]["max_epoch"] == 3 and about["args"]["data_root"] == options[options.index("--data_root") + 1]
-    assert resumed_after(folder) == [1] and about["resumed"][0]["command"] == "python Train.py --resume 'a b'"
+    metadata = json.loads((folder / "args.json").read_text())
+    assert metadata["args"]["max_epoch"] == 3 and metadata["args"]["data_root"] == options[options.index("--data_root") + 1]
+    assert resumed_after(folder) == [1] and metadata["resumed"][0]["command"] == "python Train.py --resume 'a b'"
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     assert f"--max_epoch 2, but {folder} has 3 finished epochs" in fails(capsys, train, "--resume", folder,
                                                                          "--max_epoch", 2)
@@ -233,12 +233,12 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
 def test_auto(options, capsys):
     auto = [*options, "--resume", "auto"]
     first = train(*auto)  # there is none to resume
-    other = train(*auto, "--lr", "2e-3")
-    assert first != other
+    second = train(*auto, "--lr", "2e-3")
+    assert first != second
     log = (first / "log.csv").read_bytes()
     assert train(*auto) == first and (first / "log.csv").read_bytes() == log
     longer = train(*auto, "--max_epoch", 3)  # with another learning-rate schedule
-    assert longer not in (first, other) and len(list(first.parent.iterdir())) == 3
+    assert longer not in (first, second) and len(list(first.parent.iterdir())) == 3
     assert train("--resume", "auto", "--work-dir", first.parent) == longer  # the newest of all
     assert "no folder images_tr" in fails(capsys, train, "--resume", "auto", "--work-dir", first.parent, "--data_root",
                                           first)  # a run of the defaults, of which there is none yet
@@ -247,7 +247,7 @@ def test_auto(options, capsys):
     shutil.copytree(first, first.parent / "not saved", ignore=shutil.ignore_patterns("*.pth"))
     shutil.copytree(first, first.parent / "odd", ignore=shutil.ignore_patterns("*.pth"))
     (first.parent / "odd" / "args.json").write_text('{"args": {"save_path": 5}}')
-    assert train(*auto, "--lr", "2e-3") == other
+    assert train(*auto, "--lr", "2e-3") == second
     assert "is not a run folder" in fails(capsys, train, "--resume", "")
 
 
@@ -263,11 +263,11 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert train("--resume", folder, "--max_epoch", 2) == folder
     assert torch.load(tmp_path / "weights" / "last.pth", weights_only=True)["epoch"] == 2
-    other = train(*options, "--max_epoch", 1, "--save_path", "../weights", "--loss", "bce")
-    assert f"belongs to the run {other.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
+    second = train(*options, "--max_epoch", 1, "--save_path", "../weights", "--loss", "bce")
+    assert f"belongs to the run {second.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
 
 
-@pytest.mark.parametrize("damage, sentence", [
+@pytest.mark.parametrize("damage, message", [
     (lambda folder: (folder / "last.pth").unlink(), "there is no"),
     (lambda folder: shutil.rmtree(folder), "is not a run folder"),
     (lambda folder: (folder / "args.json").write_text("[]"), "args.json cannot be read"),
@@ -278,10 +278,10 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     (lambda folder: rewritten(folder / "last.pth", log=[{"epoch": 1}]), "last.pth does not fit"),
     (lambda folder: rewritten(folder / "last.pth", log=3), "last.pth does not fit"),
     (lambda folder: rewritten(folder / "last.pth", progress={"steps": 3}), "in the middle of an epoch by an older")])
-def test_what_cannot_be_resumed(options, capsys, damage, sentence):
+def test_what_cannot_be_resumed(options, capsys, damage, message):
     folder = train(*options, "--max_epoch", 1)
     damage(folder)
-    assert sentence in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+    assert message in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
 
 
 @pytest.fixture
