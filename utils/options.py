@@ -162,7 +162,9 @@ def run_titles(records: list[dict[str, Any]], ignore: Iterable[str] = ()) -> lis
         ignore: options that should not distinguish runs, besides those that do not change results.
     """
     runs = options_of(records)
-    titles = [record.get("loss_title") or run.get("loss", "").upper() for record, run in zip(records, runs)]
+    losses = [run.get("loss", "") for run in runs]
+    titles = [record.get("loss_title") or (loss.upper() if len(loss) < 5 else loss.capitalize())  # of older versions
+              for record, loss in zip(records, losses)]
     names = {name for run in runs for name in run} - {"loss", *NEUTRAL_OPTIONS, *_TITLE_OPTIONS, *ignore}
     paths = {name for name in names if name.endswith(("_dir", "_path"))}  # the least telling: last
     for name in [*_TITLE_OPTIONS, *sorted(names - paths), *sorted(paths)]:
