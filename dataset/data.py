@@ -50,7 +50,7 @@ class Data:
 
     label_names: C names, the columns of the labels. root: list files hold paths relative to it. splits: "train", "val"
     and "test"; with list files, only what they give. single_label: whether each image has exactly one label.
-    generated_splits: the splits that were made here, by seed. train_ratio: the share of training images, if the test
+    generated_splits: the splits generated here, by seed. train_ratio: the share of training images, if the test
     images were split off here.
     """
 
@@ -118,7 +118,7 @@ def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None 
         data_root: the folder that holds data_root/<dataset>/ in its distributor's layout.
         lists: "train", "val", "test" -> list file, instead of the layout's split.
         label_path: a label table, instead of the layout's.
-        seed: of the splits that are made here.
+        seed: for the splits generated here.
         train_ratio: share of the images to train on, instead of the layout's, if there is no split.
         label_names: those of a trained classifier, for data in which not all of them may occur.
     Raises:

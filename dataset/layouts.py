@@ -112,6 +112,6 @@ def data_folder(name: str, data_root: str | Path) -> Path:
         return root
     named_by_ratio = sorted(Path(data_root).glob(f"{name}(*-*)"))
     if len(named_by_ratio) > 1:
-        raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the one to "
-                         f"be used to {name}")
+        raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the right "
+                         f"folder to {name}")
     return Path(data_root) if name == "Custom" else named_by_ratio[0] if named_by_ratio else root

@@ -20,9 +20,9 @@ class Loss:
     Attributes:
         module: the class.
         title: its name in figures and tables.
-        options: option of Train.py -> the argument of the class that it sets.
-        activation: what turns logits into scores, "sigmoid" or "softmax".
-        buffer_halfwidth: the option that says how far the buffer interval extends around 0.5; None without a buffer.
+        options: maps options of Train.py to arguments of the class.
+        activation: the function from logits to scores, "sigmoid" or "softmax".
+        buffer_halfwidth: the option for the half-width of the buffer interval around 0.5; None without a buffer.
     """
 
     module: type[nn.Module]
@@ -44,10 +44,10 @@ LOSSES = {
 
 
 def build_loss(name: str, **arguments) -> nn.Module:
-    """The loss called `name`, one of LOSSES; `arguments` are those of its class.
+    """Build the loss called `name`, one of LOSSES; `arguments` go to its class.
 
     Raises:
-        ValueError: for a name that is not in LOSSES, or arguments that the class rejects.
+        ValueError: if `name` is not in LOSSES, or the class rejects an argument.
     """
     if name not in LOSSES:
         raise ValueError(f"unknown loss '{name}': choose from {', '.join(LOSSES)}")

@@ -16,7 +16,7 @@ _PAIRS_AT_ONCE = 2**18
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """At least float32: with alpha = 100, bfloat16 moves sigmoid(100 * 0.003) from 0.574 to 0.598."""
+    """Convert to at least float32: with alpha = 100, bfloat16 moves sigmoid(100 * 0.003) from 0.574 to 0.598."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -46,7 +46,7 @@ def check_same_shape(scores: Tensor, targets: Tensor, name: str = "labels") -> N
 
 
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
-    """1 - nDCG of each list, with soft ranks.
+    """Return 1 - nDCG of each list, with soft ranks.
 
     rank_i = 1 + sum over j != i of sigmoid(alpha * (s_j - s_i))
     DCG    = sum_i (2^r_i - 1) / log2(rank_i + 1)
@@ -56,17 +56,17 @@ def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
         relevance: (L, N), real and >= 0.
         alpha: sharpness of the step; as it grows, the soft ranks tend to the true ranks.
     Returns:
-        (L,) in [0, 1]; 0 for a list without relevant items (its IDCG is 0). Autograd can differentiate it by the scores
-        once; torch.func cannot.
+        (L,) in [0, 1]; 0 for a list without relevant items (its IDCG is 0). Autograd can differentiate it once
+        with respect to the scores; torch.func cannot.
     Raises:
-        ValueError: for different shapes.
+        ValueError: if the shapes differ.
     """
     check_same_shape(scores, relevance, "relevances")
     return _ApproxNDCGLoss.apply(scores, relevance, alpha)
 
 
 class _ApproxNDCGLoss(torch.autograd.Function):
-    """Loss and gradient together, a few lists at a time: memory grows with L * N and not with L * N * N.
+    """Compute loss and gradient together, a few lists at a time: memory grows with L * N, not with L * N * N.
 
     For each list, loss and gradient need the same N * N steps. With g_i = d loss / d rank_i,
     d loss / d s_k = alpha * sum_j step'(alpha * (s_j - s_k)) * (g_j - g_k), because step' is even.
@@ -74,45 +74,45 @@ class _ApproxNDCGLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
-        weights, is_ranked = _weights(relevance)
-        losses, gradient = torch.empty_like(is_ranked), torch.empty_like(scores)
+        weights, has_relevant = _weights(relevance)
+        ndcgs, gradient = torch.empty_like(has_relevant), torch.empty_like(scores)
         length = scores.shape[1]
         at_once = max(1, _PAIRS_AT_ONCE // max(1, length**2))
         # Two buffers for everything: allocating memory for each operation costs more than the arithmetic.
         buffers = scores.new_empty(2, min(at_once, len(scores)), length, length)
-        for s, weight, loss, grad in zip(*(x.split(at_once) for x in (alpha * scores, weights, losses, gradient))):
-            steps, differences = buffers[:, :len(s)]
-            _differences(s, out=steps).sigmoid_()
+        for scaled, weight, ndcg, grad in zip(*(x.split(at_once) for x in (alpha * scores, weights, ndcgs, gradient))):
+            steps, differences = buffers[:, :len(scaled)]
+            _differences(scaled, out=steps).sigmoid_()
             # The sum includes j = i, which adds sigmoid(0) = 1/2: so rank + 1 is the sum plus 1.5, not plus 2.
             ranks_plus_1 = steps.sum(2) + 1.5
             log_ranks = torch.log2(ranks_plus_1)
             gains = weight / log_ranks
-            torch.sum(gains, 1, out=loss)
+            torch.sum(gains, 1, out=ndcg)
             if ctx.needs_input_grad[0]:
-                slopes = steps.addcmul_(steps, steps, value=-1)
-                of_ranks = gains / (log_ranks * ranks_plus_1)
-                torch.sum(slopes.mul_(_differences(of_ranks, out=differences)), 2, out=grad)
+                slopes = steps.addcmul_(steps, steps, value=-1)  # step' = step - step^2
+                rank_gradients = gains / (log_ranks * ranks_plus_1)  # g * log(2)
+                torch.sum(slopes.mul_(_differences(rank_gradients, out=differences)), 2, out=grad)
         ctx.save_for_backward(gradient.mul_(alpha / math.log(2)))
-        return is_ranked - losses
+        return has_relevant - ndcgs
 
     @staticmethod
-    def backward(ctx, of_losses: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, grad_losses: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():  # create_graph=True: autograd would treat the gradient as a constant
             raise RuntimeError("approx_ndcg_loss has no second derivative")
         gradient, = ctx.saved_tensors
-        return of_losses.unsqueeze(1) * gradient, None, None
+        return grad_losses.unsqueeze(1) * gradient, None, None
 
 
 @torch.no_grad()
 def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
-    """1 - nDCG of each list with the true ranks: the limit of `approx_ndcg_loss` as alpha goes to infinity.
+    """Return 1 - nDCG of each list with the true ranks: the limit of `approx_ndcg_loss` as alpha goes to infinity.
 
     For tests and reports; it has no gradient. Arguments and result are the same. Items with equal scores share
     the mean of their ranks, the limit of the soft ranks.
     """
-    weights, is_ranked = _weights(relevance)
+    weights, has_relevant = _weights(relevance)
     ranks = 0.5 + (0.5 * _differences(scores).sign() + 0.5).sum(2)
-    return is_ranked - (weights / torch.log2(ranks + 1)).sum(1)
+    return has_relevant - (weights / torch.log2(ranks + 1)).sum(1)
 
 
 def _differences(values: Tensor, out: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Baselines: binary and softmax cross-entropy, focal and asymmetric loss, called in the same way as R4C.
+"""Baselines: binary and softmax cross-entropy, focal and asymmetric loss, called like R4C.
 
 All are means: softmax cross-entropy over the B images of the batch, the others over its B * C entries. They ignore the
 features. `forward(features, logits, labels)` returns (scalar, loss terms by name), as `R4CLoss` does.
@@ -13,6 +13,8 @@ from .approx_ndcg import check_same_shape, in_full_precision
 
 
 class _BaselineLoss(nn.Module):
+    """The mean of `entries(logits, labels)`, as the loss term `name`."""
+
     name: str
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -43,8 +45,8 @@ class FocalLoss(_BaselineLoss):
     """Lin et al., "Focal loss for dense object detection" (2017), eq. 5, as torchvision computes it.
 
     Args:
-        gamma: focusing; 0 with alpha = -1 is BCE.
-        alpha: weight of the positives, 1 - alpha that of the negatives; -1 weighs neither (eq. 4).
+        gamma: focusing exponent; 0 with alpha = -1 is BCE.
+        alpha: weight of the positives, 1 - alpha that of the negatives; -1 weights neither (eq. 4).
     Raises:
         ValueError: unless alpha is -1 or in [0, 1].
     """

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .approx_ndcg import approx_ndcg_loss, in_full_precision
 
-# 1 GB of float32.
+# Feature differences in memory at a time: 1 GB of float32.
 _DIFFERENCES_AT_ONCE = 2**28
 
 
@@ -32,7 +32,7 @@ def euclidean_distances(features: Tensor) -> Tensor:
     """(B, D) -> (B, B). The gradient at distance 0 is 0, where that of a square root would be NaN."""
     # On CUDA the gradient of cdist stores all differences (B, B, D): a few rows at a time bound that memory.
     rows = features.split(max(1, _DIFFERENCES_AT_ONCE // max(1, features.numel())))
-    # By differences: cdist's shortcut by a matrix product suffers from cancellation for features close together.
+    # cdist's shortcut by a matrix product suffers from cancellation for features close together.
     return torch.cat([torch.cdist(chunk, features, compute_mode="donot_use_mm_for_euclid_dist") for chunk in rows])
 
 

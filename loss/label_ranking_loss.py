@@ -19,7 +19,7 @@ def label_ranking_loss(scores: Tensor, labels: Tensor, number_label: int = 4, ra
     Args:
         scores: (B, C) in [0, 1]; with `bound`, logits.
         labels: (B, C) of 0 and 1.
-        number_label, range_label: number of virtual labels, and how far their scores extend around 0.5.
+        number_label, range_label: number of virtual labels, and half-width of their scores' interval around 0.5.
         alpha: sharpness of the ranks; not used with `bound`.
         bound: rank the logits by `ndcg_bound_loss` instead of `approx_ndcg_loss`: deviates from the paper.
     Returns:
@@ -32,7 +32,7 @@ def label_ranking_loss(scores: Tensor, labels: Tensor, number_label: int = 4, ra
 
 def rank_with_neutral_items(scores: Tensor, labels: Tensor, number: int, halfwidth: float, alpha: float,
                             bound: bool) -> Tensor:
-    """The loss of each list with virtual neutral items: the buffer interval of L2R-label and L2R-sample.
+    """Return the loss of each list with virtual neutral items, the buffer interval of L2R-label and L2R-sample.
 
     Their scores are constants, evenly spaced over [0.5 - halfwidth, 0.5 + halfwidth], ends included (a single
     item sits at the lower end), so they carry no gradient. They drive positives above the buffer and negatives

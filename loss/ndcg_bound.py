@@ -1,8 +1,8 @@
-"""A bound of nDCG whose gradient never vanishes: the option `bound` of L2R-label and L2R-sample, which deviates from
+"""A bound on nDCG whose gradient never vanishes: the option `bound` of L2R-label and L2R-sample, which deviates from
 the paper.
 
-ApproxNDCG is flat for an item that ranks far from its place, for two reasons: the slope of the sigmoid vanishes, and
-1 / log2 of the rank hardly changes beyond the first ranks. Both are replaced by bounds that keep rising.
+ApproxNDCG is flat for an item that ranks far from its ideal position, for two reasons: the slope of the sigmoid
+vanishes, and 1 / log2 of the rank hardly changes beyond the first ranks. Bounds that keep rising replace both.
 """
 
 import math
@@ -15,7 +15,7 @@ from .approx_ndcg import check_same_shape
 
 
 def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
-    """An upper bound of how far the gain-weighted mean rank of a list exceeds the ideal one.
+    """Return an upper bound on how far the gain-weighted mean rank of each list exceeds its ideal.
 
     w_i  = (2^r_i - 1) / sum_j (2^r_j - 1)
     loss = sum over pairs with r_i > r_j of (w_i - w_j) * log2(1 + exp(s_j - s_i))
@@ -36,7 +36,7 @@ def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
         (L,) >= 0; tends to 0 for a sorted list with growing distances between items of different relevance; 0 without
         relevant items. Memory grows with L * N * N.
     Raises:
-        ValueError: for different shapes.
+        ValueError: if the shapes differ.
     """
     check_same_shape(scores, relevance, "relevances")
     gains = torch.exp2(relevance) - 1

@@ -17,13 +17,13 @@ class R4CLoss(nn.Module):
     """total = L2R-feature + lambda * (L2R-label + L2R-sample).
 
     Args:
-        number_sample, range_sample: virtual neutral images of L2R-sample: their number, how far they extend around 0.5.
-        number_label, range_label: the same for the virtual neutral labels of L2R-label.
+        number_sample, range_sample: number of L2R-sample's virtual neutral images, half-width of their interval.
+        number_label, range_label: the same for L2R-label's virtual neutral labels.
         lambdas: weight of the two score losses relative to the feature loss.
         parts: the loss terms to sum, of TERMS; the paper sums all three.
-        bound: L2R-label and L2R-sample rank logits by a bound of nDCG (`ndcg_bound_loss`): deviates from the paper.
+        bound: L2R-label and L2R-sample rank logits by a bound on nDCG (`ndcg_bound_loss`): deviates from the paper.
     Raises:
-        ValueError: for no or unknown terms, and for `bound` without L2R-label and L2R-sample.
+        ValueError: if `parts` is empty or has an unknown term, or if `bound` applies to none of them.
     """
 
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,

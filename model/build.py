@@ -1,4 +1,4 @@
-"""`build_model`: a torchvision network that returns (features, logits)."""
+"""Build a network that returns (features, logits): from scratch, from a pretrained backbone or from a checkpoint."""
 
 import pickle
 from pathlib import Path
@@ -17,19 +17,19 @@ _ALIASES = {"vgg-16": "VGGNet-16"}
 
 
 def network_name(name: str) -> str:
-    """The spelling of NETWORKS for a name in any case; `VGG-16` is VGGNet-16.
+    """Return a name in any case as NETWORKS spells it; `VGG-16` is an alias of VGGNet-16.
 
     Raises:
-        InputError: for an unknown network.
+        InputError: if the network is unknown.
     """
-    known = {known.lower(): known for known in NETWORKS} | _ALIASES
-    if name.lower() not in known:
+    spellings = {spelling.lower(): spelling for spelling in NETWORKS} | _ALIASES
+    if name.lower() not in spellings:
         raise InputError(f"unknown model '{name}': choose from {', '.join(NETWORKS)}")
-    return known[name.lower()]
+    return spellings[name.lower()]
 
 
 def build_model(name: str, num_labels: int, pretrained: str | Path | None = None) -> nn.Module:
-    """The network called `name` (one of NETWORKS) with a new classifier: images (B, 3, H, W) -> (features, logits).
+    """Build the network `name` (of NETWORKS) with a new classifier: images (B, 3, H, W) -> (features, logits).
 
     features (B, D) is the input of the classifier, logits (B, num_labels) its output. If the classifier is one
     linear layer and the backbone is pretrained, it starts at zero, so that every score starts at exactly 0.5.
@@ -38,7 +38,7 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
         pretrained: None; "imagenet" for torchvision's ImageNet-1K weights (downloaded once); or a weight file.
             Prints which tensors were loaded.
     Raises:
-        InputError: for an unknown network, a weight file that does not fit, or a failed download.
+        InputError: if the network is unknown, the weight file does not fit, or the download fails.
     """
     network = NETWORKS[network_name(name)]
     model = network.replace_classifier(network.build(weights=None), num_labels)
@@ -49,11 +49,11 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
     else:
         tensors, source = state_dict_of(read_weight_file(pretrained), str(pretrained)), str(pretrained)
     print(load_backbone(model, tensors, network.classifier, source))
-    classifier = [m for name, m in model.named_modules()
-                  if f"{name}.".startswith(network.classifier) and isinstance(m, nn.Linear)]
-    if len(classifier) == 1:
-        nn.init.zeros_(classifier[0].weight)
-        nn.init.zeros_(classifier[0].bias)
+    linear_layers = [module for prefix, module in model.named_modules()
+                     if f"{prefix}.".startswith(network.classifier) and isinstance(module, nn.Linear)]
+    if len(linear_layers) == 1:
+        nn.init.zeros_(linear_layers[0].weight)
+        nn.init.zeros_(linear_layers[0].bias)
     return model
 
 
@@ -68,7 +68,7 @@ def load_trained(path: str | Path, name: str | None = None,
         The model, and the metadata of the checkpoint, such as "label_names", "image_size", "mean", "std" and "epoch";
         an empty dict for a bare state dict.
     Raises:
-        InputError: for a file that is unreadable, incomplete or of another network.
+        InputError: if the file is unreadable, incomplete or for another network.
     """
     content, source = read_weight_file(path), str(path)
     tensors = state_dict_of(content, source)
@@ -76,7 +76,7 @@ def load_trained(path: str | Path, name: str | None = None,
         missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
         if missing:
             raise InputError(f"{source} is an incomplete checkpoint: it lacks {', '.join(sorted(missing))}")
-        # Checkpoints of older versions do not record the buffer of their loss: it is this option of the run.
+        # Older checkpoints lack the half-width of the buffer, which this option of their run sets.
         metadata = {"buffer_halfwidth": content["args"].get("range_label"), **content}
         recorded = content["model"], len(content["label_names"])
         if (name and network_name(name)) not in (None, recorded[0]) or num_labels not in (None, recorded[1]):

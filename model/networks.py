@@ -59,7 +59,7 @@ class Network:
     build: Callable[..., nn.Module]
     imagenet: models.WeightsEnum
     replace_classifier: Callable[[nn.Module, int], nn.Module]
-    classifier: str  # prefix of the classifier's parameter names
+    classifier: str
     gradcam: str
 
 
@@ -67,8 +67,7 @@ NETWORKS = {
     "Resnet-50": Network(models.resnet50, models.ResNet50_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
     # After the last convolution's ReLU, before the pooling that follows.
     "VGGNet-16": Network(models.vgg16_bn, models.VGG16_BN_Weights.IMAGENET1K_V1, _vgg, "classifier.6.", "features.42"),
-    # After the final norm, where torchvision permutes (B, H, W, C) to (B, C, H, W): maps of the norm's input favour the
-    # background.
+    # After the final norm, permuted from (B, H, W, C) to (B, C, H, W): maps before the norm favour the background.
     "Swin-T": Network(models.swin_t, models.Swin_T_Weights.IMAGENET1K_V1, _swin, "head.", "permute"),
     "Resnet-18": Network(models.resnet18, models.ResNet18_Weights.IMAGENET1K_V1, _resnet, "fc.", "layer4"),
     "MobileNet-V2": Network(models.mobilenet_v2, models.MobileNet_V2_Weights.IMAGENET1K_V1, _mobilenet,

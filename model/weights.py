@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from utils.errors import InputError
 
-# If less than this share of the backbone is in a file, it is for another network.
+# A file with less than this share of the backbone's tensors is for another network.
 REQUIRED_SHARE = 0.9
 
 
 def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors by name in a weight file: a state dict, or a dict that contains one as `state_dict` or `model`.
+    """Return a weight file's tensors by name, from a state dict or a dict with one as `state_dict` or `model`.
     The prefix `module.`, which DataParallel adds, is removed.
 
     Args:
@@ -57,7 +57,7 @@ def load_backbone(model: nn.Module, tensors: dict[str, Tensor], classifier: str,
 
 
 def load_classifier(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Copy a whole trained network, classifier included; every tensor must exist and fit.
+    """Copy a whole trained network, classifier included; every tensor must be present and fit.
 
     Raises:
         InputError: naming the tensors that are missing, unknown or of another shape.

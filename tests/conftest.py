@@ -77,7 +77,7 @@ def seeded():
 
 @pytest.fixture(autouse=True)
 def no_curves(request, monkeypatch):
-    """Train.py's picture takes longer than epochs so small: tests that look at it ask for the fixture `curves`."""
+    """Train.py's figure takes longer than epochs so small: tests that look at it ask for the fixture `curves`."""
     if "curves" not in request.fixturenames:
         monkeypatch.setattr("Train.save_figure", lambda figure, path: None)
 

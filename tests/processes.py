@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+import sklearn.metrics  # noqa: F401 - the processes are forked with it and need not import it
 from torch.nn.modules.module import register_module_forward_hook
 
 import small_network

@@ -108,7 +108,7 @@ NASTY = ["=1+1", "@x", "../../evil", "+a/b", "-2+3", "<script>alert(1)</script>"
 @pytest.mark.parametrize("single_label", [False, True])
 def test_names_that_are_paths_and_formulas(tmp_path, single_label):
     """Through training and all that a test writes."""
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     keys = [f"{'=' * (number % 2)}b{number:02d}" for number in range(36)]
     for seed, key in enumerate(keys):
         write_image(root / f"{key}.png", seed)
@@ -125,7 +125,7 @@ def test_names_that_are_paths_and_formulas(tmp_path, single_label):
     evaluate("--weights_path", folder / "best.pth", "--report", 2, "--show_gradcam", 1, "--show_predictions", 1,
              "--formats", "png")
     evaluate("--weights_path", folder / "best.pth", "--images", root)
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "deep"}
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "deep"}
     assert {path.name for path in (tmp_path / "deep").rglob("*")} & {"evil", "b"} == set()
     tables = list(folder.rglob("*.csv"))
     assert len(tables) == 4 + single_label

@@ -32,7 +32,7 @@ def trained(request, data_root):
 
 
 def write_others(root, counts):
-    """As write_classes, but other pictures."""
+    """As write_classes, but other images."""
     write_classes(root, counts)
     for image in root.rglob("*.jpg"):
         Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
@@ -78,7 +78,7 @@ def test_the_lists_of_a_run_give_its_split_again(trained, data_root):
 
 
 @unicode_names
-def test_predictions_on_pictures(trained, data_root, tmp_path, capsys):
+def test_predictions_on_images(trained, data_root, tmp_path, capsys):
     loose = tmp_path / "loose é.png"
     Image.new("RGB", (300, 40), "blue").save(loose)
     assert Test.main(["--weights_path", str(trained / "best.pth"), "--images", str(data_root / "AID" / "Pond"),
@@ -119,12 +119,12 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
     evaluate(*weights, "--test_dir", folder / "train.txt")  # if one asks for it
     assert "warning: 16 of the 16 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
-    # Other pictures are all tested on: none of them is needed for training.
+    # Other images are all tested on: none of them is needed for training.
     write_others(tmp_path / "other", dict.fromkeys(SCENES[1:], 1))  # of the same names
     assert evaluate(*weights, "--dataset", "Custom", "--data_root", tmp_path / "other")["images"] == 3
 
 
-def test_other_pictures_after_lists(data_root, trained, tmp_path, capsys):
+def test_other_images_after_lists(data_root, trained, tmp_path, capsys):
     folder = train("--dataset", "AID", "--data_root", data_root, "--work-dir", tmp_path / "runs", "--max_epoch", "1",
                    *(f"--{split_name}_dir={trained / split_name}.txt" for split_name in ("train", "val", "test")))
     weights = ["--weights_path", folder / "best.pth"]
@@ -177,7 +177,7 @@ def test_own_table_from_training_to_predictions(tmp_path, capsys):
             assert message in fails(capsys, evaluate, *arguments)
         else:
             assert evaluate(*arguments)["labels_without_positives"] == ["sand", "sea"]
-    # Other pictures have their own table, and are all tested on.
+    # Other images have their own table, and are all tested on.
     write_others(tmp_path / "other", {"x": 3})
     (tmp_path / "other" / "labels.csv").write_text("image,labels\n" + "".join(f"x_{n},wood\n" for n in (1, 2, 3)))
     report = evaluate("--weights_path", folder / "best.pth", "--data_root", tmp_path / "other")

@@ -29,7 +29,7 @@ def contact_sheet(file: Path, seed: int = 3050) -> None:
         x, y = GAP + cell % COLUMNS * (TILE + GAP), GAP + cell // COLUMNS * (TILE + CAPTION)
         sheet.paste(image, (x, y))
         text = ""
-        for name in (name + ", " for name, seen in zip(LABELS, labels) if seen):
+        for name in (name + ", " for name, present in zip(LABELS, labels) if present):
             wraps = pen.textlength((text + name).rpartition("\n")[2], font) > TILE + 4
             text += "\n" * wraps + name
         pen.multiline_text((x, y + TILE + 2), text[:-2], "black", font, spacing=1)
@@ -38,7 +38,7 @@ def contact_sheet(file: Path, seed: int = 3050) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command line; exits with code 2 and one sentence for what cannot be used or written."""
+    """The command line; exits with code 2 and a message for what cannot be used or written."""
     parser = argparse.ArgumentParser(prog="python -m dataset.synthetic", allow_abbrev=False,
                                      description="Draw the synthetic multilabel data set.")
     parser.add_argument("--data_root", type=Path, metavar="DIR", help="write the set to DIR/Synthetic_Multilabel")

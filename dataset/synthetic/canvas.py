@@ -1,8 +1,8 @@
 """The canvas: everything is painted twice, on the image and on a label map.
 
-So a label says what can still be seen once all is drawn. Lengths are pixels of a 256 x 256 image (about 0.3 m
+So the labels are what is still visible once everything is drawn. Lengths are pixels of a 256 x 256 image (about 0.3 m
 each), angles radians, colours 8-bit RGB. Both layers are drawn at twice their size; averaging the image down
-smooths its edges. A layout is drawn about (0, 0), and each canvas rotates, zooms and shifts it its own way.
+smooths its edges. A layout is drawn about (0, 0), and each canvas rotates, zooms and shifts it at random.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ LABELS = ("airplane", "bare-soil", "buildings", "cars", "chaparral", "court", "d
           "pavement", "sand", "sea", "ship", "tanks", "trees", "water")
 ID = {name: index for index, name in enumerate(LABELS)}
 
-# Per label: the smallest area (px) that counts as seen, about a third of one small thing; and how rough
+# Per label: the smallest area (px) that counts as visible, about a third of one small object; and how rough
 # its surface looks: relative brightness of the fine grain, and of broad patches.
 ENOUGH = np.array([120, 300, 150, 35, 120, 250, 60, 500, 300, 120, 300, 200, 500, 50, 120, 150, 120])
 GRAIN = np.array([.01, .05, .03, .01, .08, .02, .03, .06, .06, .02, .03, .03, .025, .01, .01, .08, .02], "f4")
@@ -41,7 +41,7 @@ CARS = [(232, 232, 230), (236, 236, 236), (176, 180, 184), (42, 44, 48), (70, 76
 COURTS = [(74, 110, 86), (150, 84, 70), (62, 92, 130), (96, 128, 100)]
 PALE = [(222, 220, 214), (206, 202, 194), (234, 234, 230), (176, 168, 156), (188, 196, 200)]
 WHITE, YELLOW, SHADE = (226, 226, 220, 200), (206, 172, 70, 210), (10, 12, 24, 115)
-SOLID = [0] * 128 + [255] * 128         # look-up table: a soft mask's own half
+SOLID = [0] * 128 + [255] * 128         # look-up table: the opaque half of a soft mask
 
 
 def box(w: float, h: float) -> np.ndarray:
@@ -67,7 +67,7 @@ def scaled(colour: ArrayLike, gain: float) -> Colour:
 
 
 class Canvas:
-    """A image, its label map, the sun, and the layout's place in it: rotated, zoomed, off centre."""
+    """An image, its label map, the sun, and the layout's place in it: rotated, zoomed, off centre."""
 
     def __init__(self, rng: np.random.Generator, size: int):
         self.rng, self.size, self.k = rng, size, 2 * size / 256
@@ -77,7 +77,7 @@ class Canvas:
         self.rotation = rotated(np.eye(2), angle)
         self.scale, self.origin = rng.uniform(.88, 1.12) * self.k, size + rng.uniform(-12, 12, 2) * self.k
         self.away = np.array([np.cos(sun), np.sin(sun)])        # from the sun, in the image
-        self.shadow = rng.uniform(.5, 1.1)                       # px of shadow a px of height casts
+        self.shadow = rng.uniform(.5, 1.1)                      # px of shadow a px of height casts
         self.ground = {name: self.tone(self.choose(choices)) for name, choices in GROUND.items()}
 
     def chance(self, p: float) -> bool:
@@ -171,14 +171,14 @@ class Canvas:
         if on is not None:
             mask[~np.isin(np.asarray(self.labels)[::2, ::2], [ID[name] for name in on])] = 0
         mask = Image.fromarray(mask)
-        part = mask.getbbox()
-        if part is None:
+        bounds = mask.getbbox()
+        if bounds is None:
             return
-        mask = mask.crop(part).resize((2 * (part[2] - part[0]), 2 * (part[3] - part[1])), Image.BILINEAR)
-        part = tuple(2 * edge for edge in part)
-        self.image.paste(colour, part, mask if alpha == 1 else mask.point(lambda v: v * alpha))
+        mask = mask.crop(bounds).resize((2 * (bounds[2] - bounds[0]), 2 * (bounds[3] - bounds[1])), Image.BILINEAR)
+        bounds = tuple(2 * edge for edge in bounds)
+        self.image.paste(colour, bounds, mask if alpha == 1 else mask.point(lambda v: v * alpha))
         if label is not None:
-            self.labels.paste(ID[label], part, mask.point(SOLID, "1"))
+            self.labels.paste(ID[label], bounds, mask.point(SOLID, "1"))
 
     def spots(self, count: int, on: Sequence[str], clear: float = 0., gap: float = 0.,
               most: int | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What stands or lies in a scene: drawn about `at` in the layout, rotated by `angle`, the long side along x."""
+"""The objects in a scene: drawn about `at` in the layout, rotated by `angle`, the long side along x."""
 
 from collections.abc import Sequence
 
@@ -123,13 +123,13 @@ def airplane(c: Canvas, at: ArrayLike, angle: float, length: float) -> None:
     body = np.concatenate([half, half[::-1] * (1, -1)]) * (1, 1 if airliner else 1.3)
     engines = [box(10 * s, 4 * s) + (7 * s, y * s) for y in (-18, 18) if airliner]
     wings = [wing, wing * (1, -1), tail, tail * (1, -1)]
-    for part in (*wings, body):
-        c.drop(c.place(part, at, angle), 12 * s)
+    for shape in (*wings, body):
+        c.drop(c.place(shape, at, angle), 12 * s)
     paintwork = c.tone(c.choose([(236, 236, 236), (244, 244, 242), (214, 218, 222)]), 4)
     nose, left = c.place([(0, 0), (0, 1)], at, angle)
     dark = half * (1, 1 if (left - nose) @ c.away > 0 else -1)
-    for part, gain in (*((part, .88) for part in engines + wings), (body, 1), (dark, .8)):
-        c.polygon(part, scaled(paintwork, gain), "airplane", at, angle)
+    for shape, gain in (*((shape, .88) for shape in engines + wings), (body, 1), (dark, .8)):
+        c.polygon(shape, scaled(paintwork, gain), "airplane", at, angle)
     livery = c.choose([(40, 60, 120), (150, 40, 40), (70, 80, 90), (220, 220, 220)])
     c.line([(-48 * s, 0), (-34 * s, 0)], max(1, 1.8 * s), livery, "airplane", at, angle)
     c.line([(44 * s, -2.5 * s), (44 * s, 2.5 * s)], 1, (50, 54, 60), "airplane", at, angle)
@@ -149,9 +149,9 @@ def boat(c: Canvas, at: ArrayLike, angle: float, length: float, wake: bool = Fal
     deck = c.tone(c.choose([(206, 196, 176), (200, 204, 206), (60, 84, 130), (180, 170, 150)]), 6)
     cabin = [(-.12, -.5), (.1, -.5), (.16, 0), (.1, .5), (-.12, .5)]
     window = [(.08, -.5), (.16, -.3), (.16, .3), (.08, .5)]
-    for part, colour in ((hull * size, paint), (hull * size * (.8, .6), deck), (cabin * size, (238, 238, 236)),
-                         (window * size, (50, 58, 66))):
-        c.polygon(part, colour, "ship", at, angle)
+    for shape, colour in ((hull * size, paint), (hull * size * (.8, .6), deck), (cabin * size, (238, 238, 236)),
+                          (window * size, (50, 58, 66))):
+        c.polygon(shape, colour, "ship", at, angle)
 
 
 def moorings(c: Canvas, y: float) -> None:

@@ -1,4 +1,4 @@
-"""Class folders, seeded splits and people's own tables: right answers on every layout, one sentence on bad ones."""
+"""Class folders, seeded splits and custom tables: right answers on every layout, a clear message on bad ones."""
 
 import shutil
 import unicodedata
@@ -22,7 +22,7 @@ def check(dataset, root, **options):
 
 
 def names_of(data, split_name):
-    """The class of each image of a part, by its labels."""
+    """The class of each image of a split, by its labels."""
     assert (data.splits[split_name].labels.sum(1) == 1).all()
     return [data.label_names[column] for column in data.splits[split_name].labels.argmax(1)]
 
@@ -62,7 +62,7 @@ def test_train_and_test_folders_are_the_split(tmp_path, root, val):
     (["train", "test", "unlabelled"], "look like a split, but unlabelled lies next to them"),
     (["train", "val", "validation", "test"], "look like a split, but a split has one train folder"),
     (["val", "test"], "the folders test, val in .* look like a split, but a split has one train folder")])
-def test_half_a_split_is_no_set_of_classes(tmp_path, folders, message):
+def test_an_incomplete_split_is_not_a_set_of_classes(tmp_path, folders, message):
     for folder in folders:
         write_classes(tmp_path / "Custom" / folder, {"a": 5, "b": 5})
     with pytest.raises(InputError, match=message):
@@ -72,7 +72,7 @@ def test_half_a_split_is_no_set_of_classes(tmp_path, folders, message):
 def test_two_splits_by_folders(scenes):
     (scenes / "AID").rename(scenes / "AID(0.2-0.8)")
     (scenes / "AID(0.5-0.5)").mkdir()
-    with pytest.raises(InputError, match=r"holds AID\(0.2-0.8\) and AID\(0.5-0.5\): rename the one to be used to AID"):
+    with pytest.raises(InputError, match=r"holds AID\(0.2-0.8\) and AID\(0.5-0.5\): rename the right folder to AID"):
         load_data("AID", scenes)
 
 
@@ -121,8 +121,8 @@ def test_split_of_each_class(scenes, ratio):
 
 
 def test_split_depends_on_the_seed_alone(scenes):
-    first, same, second = (load_data("AID", scenes, seed=seed).splits["test"].images for seed in (1, 1, 2))
-    assert first == same != second
+    first, repeated, different = (load_data("AID", scenes, seed=seed).splits["test"].images for seed in (1, 1, 2))
+    assert first == repeated != different
 
 
 @unicode_names
@@ -133,8 +133,9 @@ def test_written_split_is_fed_back(scenes, tmp_path):
     again = load_data("AID", scenes, {split_name: tmp_path / f"{split_name}.txt" for split_name in data.splits}, seed=8)
     assert again.label_names == data.label_names and again.single_label and again.train_ratio is None
     for split_name, split in data.splits.items():
-        assert [image.resolve() for image in split.images] == [image.resolve() for image in again.splits[split_name].images]
-        np.testing.assert_array_equal(split.labels, again.splits[split_name].labels)
+        repeated = again.splits[split_name]
+        assert [image.resolve() for image in split.images] == [image.resolve() for image in repeated.images]
+        np.testing.assert_array_equal(split.labels, repeated.labels)
 
 
 def test_classes_of_lists_are_the_lines_or_the_folders(tmp_path):
@@ -199,7 +200,7 @@ def test_classes_that_are_too_small_for_the_split(tmp_path):
     assert all(split.labels[:, 0].sum() == 1 for split in data.splits.values())
 
 
-def test_files_that_are_no_images_are_passed_over_with_a_warning(scenes, capsys):
+def test_files_that_are_not_images_are_skipped_with_a_warning(scenes, capsys):
     for name in ("Thumbs.db", "pond.webp", ".hidden.txt"):
         (scenes / "AID" / "Pond" / name).write_text("")
     data = load_data("AID", scenes)
@@ -246,31 +247,31 @@ def test_a_ratio_for_a_split_that_is_there_already(ucm, scenes, tmp_path):
 @unicode_names
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_unicode_names_match_in_either_form(tmp_path, form):
-    second = {"NFC": "NFD", "NFD": "NFC"}[form]
+    opposite = {"NFC": "NFD", "NFD": "NFC"}[form]
     place = unicodedata.normalize(form, "Küste é")
     write_classes(tmp_path / "Custom", {place: 10, "海": 10})
     assert load_data("Custom", tmp_path).label_names == ["Küste é", "海"]
     rows = [f"{path.stem},{'sea' if path.parent.name == '海' else 'Küste'}\n" for path in tmp_path.rglob("*.jpg")]
-    (tmp_path / "t.csv").write_text("image,labels\n" + unicodedata.normalize(second, "".join(rows)), encoding="utf-8")
+    (tmp_path / "t.csv").write_text("image,labels\n" + unicodedata.normalize(opposite, "".join(rows)), encoding="utf-8")
     data = load_data("Custom", tmp_path, label_path=tmp_path / "t.csv")
     assert data.label_names == ["Küste", "sea"]
     assert all(data.splits["test"].labels[:, 1] == [image.parent.name == "海" for image in data.splits["test"].images])
 
 
-# Tables of one's own
+# Custom tables
 
-def write_own(root, table="labels.csv", header="image,labels", separator=";"):
+def write_custom(root, table="labels.csv", header="image,labels", separator=";"):
     """40 images in two folders, with rows of names: sea and sand, or water, or nothing."""
     rows = []
     for number in range(40):
-        write_image(root / "pictures" / str(number % 2) / f"my.photo {number}.png", number)
+        write_image(root / "images" / str(number % 2) / f"my.photo {number}.png", number)
         rows.append(f"my.photo {number}," + [f"sea{separator} sand", "water", "sand", ""][number % 4])
     (root / table).write_text("\n".join([header, *rows]))
 
 
 @pytest.mark.parametrize("separator", [";", "|"])
 def test_table_of_names(tmp_path, separator):
-    write_own(tmp_path, separator=separator)
+    write_custom(tmp_path, separator=separator)
     data = load_data("Custom", tmp_path)
     assert data.label_names == ["sand", "sea", "water"] and not data.single_label and data.train_ratio == 0.8
     assert [len(split.images) for split in data.splits.values()] == [29, 3, 8]
@@ -280,8 +281,9 @@ def test_table_of_names(tmp_path, separator):
         np.testing.assert_array_equal(split.labels, expected)
 
 
-def test_own_table_of_cells_and_split_by_folders(tmp_path):
-    keys = [f"{split_name}/{number}.png" for split_name in ("train", "test") for number in range(12)]  # one name in two folders
+def test_custom_table_of_cells_and_split_by_folders(tmp_path):
+    # The same names in two folders.
+    keys = [f"{folder}/{number}.png" for folder in ("train", "test") for number in range(12)]
     for seed, key in enumerate(keys):
         write_image(tmp_path / key, seed)
     labels = random_labels(24)
@@ -305,7 +307,8 @@ def test_table_of_classes(tmp_path):
     for split_name, split in data.splits.items():
         assert names_of(data, split_name) == [names[int(image.stem) % 2] for image in split.images]
     (tmp_path / "labels.tsv").write_text("\n".join([*rows[:-1], "19\t"]))
-    with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has exactly one"):
+    with pytest.raises(InputError, match=r"line 21 \('19'\): no class; with the header image,label each image has "
+                                         "exactly one"):
         load_data("Custom", tmp_path)
 
 
@@ -319,7 +322,7 @@ def test_row_keys_in_other_spellings(tmp_path):
     np.testing.assert_array_equal(table.labels_of(images), np.eye(5))
 
 
-def test_the_row_that_says_most_is_an_images_own(tmp_path):
+def test_the_most_specific_row_belongs_to_an_image(tmp_path):
     for seed, place in enumerate("ab"):
         write_image(tmp_path / place / "beach.png", seed)
     (tmp_path / "labels.csv").write_text("image,labels\nbeach,sea\na/beach.png,ship\n")
@@ -329,7 +332,7 @@ def test_the_row_that_says_most_is_an_images_own(tmp_path):
 
 
 def test_a_table_in_the_archives_folder(tmp_path):
-    write_own(tmp_path / "Custom" / "unpacked")
+    write_custom(tmp_path / "Custom" / "unpacked")
     data = load_data("Custom", tmp_path)
     assert data.label_names == ["sand", "sea", "water"]
     data.write_lists(tmp_path)
@@ -338,7 +341,7 @@ def test_a_table_in_the_archives_folder(tmp_path):
     np.testing.assert_array_equal(again.splits["test"].labels, data.splits["test"].labels)
 
 
-def test_one_row_for_two_images_in_two_parts(tmp_path):
+def test_one_row_for_two_images_in_two_splits(tmp_path):
     for split_name in ("train", "test"):
         for number in range(10 if split_name == "train" else 1):
             write_image(tmp_path / split_name / f"{number}.png", number + len(split_name))
@@ -348,7 +351,7 @@ def test_one_row_for_two_images_in_two_parts(tmp_path):
 
 
 def test_a_table_without_any_label(tmp_path):
-    write_own(tmp_path)
+    write_custom(tmp_path)
     (tmp_path / "labels.csv").write_text("image,sea\n" + "".join(f"my.photo {number},0\n" for number in range(40)))
     with pytest.raises(InputError, match="no training image in .* has any label"):
         check("Custom", tmp_path)
@@ -383,18 +386,18 @@ def test_one_label_called_labels_is_a_column_of_cells(tmp_path):
     assert table.names == ["0", "1"] and table.rows["a"].tolist() == [0, 1] and table.single_label
 
 
-def test_own_images_beside_one_folder_of_folders(tmp_path):
+def test_custom_images_next_to_a_folder_of_folders(tmp_path):
     for number in range(12):
         write_image(tmp_path / ("2023/may" if number % 2 else "") / f"{number}.png", number)
     write_table(tmp_path / "labels.csv", [str(number) for number in range(12)], random_labels(12))
     assert sum(len(split.images) for split in load_data("Custom", tmp_path).splits.values()) == 12
 
 
-def test_own_table_and_images_do_not_match(tmp_path):
-    write_own(tmp_path)
-    (tmp_path / "pictures" / "0" / "my.photo 0.png").rename(tmp_path / "pictures" / "0" / "new.png")
+def test_custom_table_and_images_do_not_match(tmp_path):
+    write_custom(tmp_path)
+    (tmp_path / "images" / "0" / "my.photo 0.png").rename(tmp_path / "images" / "0" / "new.png")
     with pytest.raises(InputError, match="no image below .* for 1 row .my.photo 0"):
         load_data("Custom", tmp_path)
-    write_image(tmp_path / "pictures" / "1" / "my.photo 0.png", 0)
+    write_image(tmp_path / "images" / "1" / "my.photo 0.png", 0)
     with pytest.raises(InputError, match="no row for 1 image .*new.png"):
         load_data("Custom", tmp_path)

@@ -42,7 +42,7 @@ def test_pixels_are_those_of_the_files(images, tmp_path, image_size, capsys):
     for path in images:
         for transform in (eval_transform(64), train_transform(64), train_transform(64, single_label=True)):
             if image_size and transform.transforms[0].__class__.__name__ == "RandomResizedCrop":
-                continue  # wants the whole image
+                continue  # needs the whole image
             torch.manual_seed(0)
             expected = transform(load_image(path))
             torch.manual_seed(0)
@@ -60,8 +60,8 @@ def test_every_process_maps_the_file(images, tmp_path, workers):
     loader = build_loader(ImageDataset(split, eval_transform(64), load), 3, workers, torch.device("cpu"))
     plain = build_loader(ImageDataset(split, eval_transform(64)), 3, 0, torch.device("cpu"))
     assert isinstance(load.__self__._pixels, np.memmap)
-    for (computed, our_labels), (reference_values, labels) in zip(loader, plain, strict=True):
-        assert torch.equal(computed, reference_values) and torch.equal(our_labels, labels)
+    for (cached, cached_labels), (decoded, labels) in zip(loader, plain, strict=True):
+        assert torch.equal(cached, decoded) and torch.equal(cached_labels, labels)
     sent = pickle.dumps(load)  # as to a worker that is not forked
     assert len(sent) < 1000 and pickle.loads(sent)(images[0]).shape == (64, 64, 3)
 
@@ -155,7 +155,7 @@ def test_an_image_that_cannot_be_decoded_leaves_nothing_behind(images, tmp_path)
 Usage = namedtuple("Usage", "total used free")
 
 
-@pytest.mark.parametrize("trouble, printed", [
+@pytest.mark.parametrize("trouble, message", [
     (("dataset.image_cache.shutil.disk_usage", lambda folder: Usage(100, 50, 50)), "0.00 MB are free there"),
     (("dataset.image_cache._available_memory", lambda: 50), "0.00 MB of memory are available"),
     (("dataset.image_cache.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device"))),
@@ -163,11 +163,11 @@ Usage = namedtuple("Usage", "total used free")
     (("dataset.image_cache.os.replace", lambda *paths: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))),
      "Permission denied"),
 ])
-def test_without_room_images_are_decoded_as_ever(images, tmp_path, monkeypatch, capsys, trouble, printed):
+def test_without_room_images_are_decoded_in_every_epoch(images, tmp_path, monkeypatch, capsys, trouble, message):
     monkeypatch.setattr(*trouble)
     assert cached_images(images, 64, tmp_path / "cache") is load_image
     error = capsys.readouterr().err
-    assert printed in error and "images are decoded in every epoch" in error and "Traceback" not in error
+    assert message in error and "images are decoded in every epoch" in error and "Traceback" not in error
     assert files(tmp_path / "cache") == []
 
 
@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_made(images, tmp_path):
             cached_images(images, 64, folder)
 
 
-def test_memory_is_what_the_system_says(tmp_path, monkeypatch):
+def test_memory_is_what_the_system_reports(tmp_path, monkeypatch):
     from dataset.image_cache import _available_memory
     if os.path.exists("/proc/meminfo"):
         assert 0 < _available_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -208,8 +208,8 @@ def test_training_is_the_same_with_a_cache_and_with_workers(ucm, capsys):
     cached = train_ucm(ucm, "--cache")
     with_workers = train_ucm(ucm, "--cache", ucm.parent / "elsewhere", "--num_workers", "2")
     assert same_training(plain, cached) and same_training(plain, with_workers)
-    second = train_ucm(ucm, "--seed", "1")
-    assert not same_training(plain, second)
+    different = train_ucm(ucm, "--seed", "1")
+    assert not same_training(plain, different)
     assert [len(files(folder)) for folder in (ucm.parent / "runs" / "image_cache", ucm.parent / "elsewhere")] == [1, 1]
     assert "decoding 24 images once" in capsys.readouterr().out  # not those of the test
 
@@ -232,6 +232,6 @@ def test_a_cache_among_the_images_is_refused(ucm, capsys):
 
 def test_with_list_files_nothing_is_searched_and_a_cache_may_lie_anywhere(ucm):
     run = train_ucm(ucm)
-    lists = [argument for split_name in ("train", "val") for argument in (f"--{split_name}_dir", run / f"{split_name}.txt")]
-    train_ucm(ucm, *lists, "--cache", ucm / "UCM_Multilabel" / "cache")
+    train_ucm(ucm, "--train_dir", run / "train.txt", "--val_dir", run / "val.txt",
+              "--cache", ucm / "UCM_Multilabel" / "cache")
     assert len(files(ucm / "UCM_Multilabel" / "cache")) == 1

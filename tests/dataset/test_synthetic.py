@@ -40,11 +40,11 @@ def test_the_labels_are_those_of_ucm_in_order():
 @pytest.mark.parametrize("kind", SCENES)
 def test_a_scene_repeats_with_its_seed_and_changes_with_another(kind):
     assert kind.isalpha() and kind.islower()
-    (first, labels), (again, same), (second, _) = (draw_scene(kind, rng(seed)) for seed in (1, 1, 2))
+    (first, labels), (repeated, repeated_labels), (different, _) = (draw_scene(kind, rng(seed)) for seed in (1, 1, 2))
     assert first.mode == "RGB" and first.size == (256, 256)
     assert labels.shape == (17,) and labels.dtype == np.uint8 and set(labels) <= {0, 1}
-    assert first.tobytes() == again.tobytes() and (labels == same).all()
-    assert first.tobytes() != second.tobytes()
+    assert first.tobytes() == repeated.tobytes() and (labels == repeated_labels).all()
+    assert first.tobytes() != different.tobytes()
 
 
 def test_a_scene_has_the_size_that_is_asked_for():
@@ -161,11 +161,11 @@ def test_the_kind_does_not_settle_the_labels(labels):
 
 def test_things_are_where_they_belong(labels):
     """Ships, docks: water or sea in the image; cars, aircraft: pavement."""
-    recorded = labels.reshape(-1, 17).astype(bool).T
-    wet, paved = recorded[ID["water"]] | recorded[ID["sea"]], recorded[ID["pavement"]]
-    assert wet[recorded[ID["ship"]]].all() and wet[recorded[ID["dock"]]].all()
-    assert paved[recorded[ID["cars"]]].all() and paved[recorded[ID["airplane"]]].all()
-    assert not (recorded[ID["sea"]] & recorded[ID["field"]]).any()
+    present = labels.reshape(-1, 17).astype(bool).T
+    wet, paved = present[ID["water"]] | present[ID["sea"]], present[ID["pavement"]]
+    assert wet[present[ID["ship"]]].all() and wet[present[ID["dock"]]].all()
+    assert paved[present[ID["cars"]]].all() and paved[present[ID["airplane"]]].all()
+    assert not (present[ID["sea"]] & present[ID["field"]]).any()
 
 
 @pytest.mark.parametrize("label, thing, kind", [

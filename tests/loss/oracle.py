@@ -1,4 +1,4 @@
-"""The three losses once more, written from the formulas with plain loops over numbers: slow, and hard to get wrong."""
+"""The three losses once more, written from the formulas with plain loops over numbers: slow, but hard to get wrong."""
 
 import math
 
@@ -7,11 +7,11 @@ import torch
 
 def _list_loss(scores, relevances, alpha):
     dcg = idcg = 0.0
-    for i, (score, relevance) in enumerate(zip(scores, relevances)):
+    for i, (score_i, relevance) in enumerate(zip(scores, relevances)):
         rank = 1.0
-        for j, second in enumerate(scores):
+        for j, score_j in enumerate(scores):
             if j != i:
-                rank = rank + torch.sigmoid(alpha * (second - score))
+                rank = rank + torch.sigmoid(alpha * (score_j - score_i))
         dcg = dcg + (2**relevance - 1) / torch.log2(torch.as_tensor(rank + 1))
     for position, relevance in enumerate(sorted(relevances, reverse=True), start=1):
         idcg += (2**relevance - 1) / math.log2(position + 1)
@@ -21,10 +21,10 @@ def _list_loss(scores, relevances, alpha):
 def ndcg_bound_loss(scores, relevances):
     gains = [2**relevance - 1 for relevance in relevances]
     loss = scores[0] * 0
-    for score, gain in zip(scores, gains):
-        for second, of_other in zip(scores, gains):
-            if gain > of_other:
-                loss = loss + (gain - of_other) / sum(gains) * torch.log2(1 + torch.exp(second - score))
+    for score_i, gain_i in zip(scores, gains):
+        for score_j, gain_j in zip(scores, gains):
+            if gain_i > gain_j:
+                loss = loss + (gain_i - gain_j) / sum(gains) * torch.log2(1 + torch.exp(score_j - score_i))
     return loss
 
 

@@ -44,9 +44,9 @@ def outputs_for(function, features, logits):
     return (features if function is feature_ranking_loss else torch.sigmoid(logits)).detach().requires_grad_()
 
 
-def relative_error(computed, reference_values):
-    computed, reference_values = torch.as_tensor(computed), torch.as_tensor(reference_values)
-    return float((computed - reference_values).norm() / reference_values.norm()) if reference_values.norm() else float(computed.norm())
+def relative_error(computed, expected):
+    computed, expected = torch.as_tensor(computed), torch.as_tensor(expected)
+    return float((computed - expected).norm() / expected.norm()) if expected.norm() else float(computed.norm())
 
 
 def test_reference_vectors():
@@ -55,9 +55,9 @@ def test_reference_vectors():
                    ("number_sample", "number_label", "range_sample", "range_label", "lambdas")}
         features, logits = (torch.from_numpy(ref[name]).requires_grad_() for name in ("features", "logits"))
         labels = torch.from_numpy(ref["labels"])
-        total, parts = R4CLoss(**options)(features, logits, labels)
+        total, terms = R4CLoss(**options)(features, logits, labels)
         assert relative_error(total.detach(), ref["total_loss"]) < 1e-4, case
-        for name, term in parts.items():
+        for name, term in terms.items():
             assert relative_error(term, ref[f"{name}_loss"]) < 1e-4, (case, name)
 
         scores = torch.sigmoid(logits)
@@ -78,13 +78,12 @@ def test_reference_vectors():
 def test_oracle(function, size, num_labels):
     for seed in range(3):
         features, logits, labels = batch(size, num_labels, seed=seed)
-        computed, reference_values = outputs_for(function, features, logits), outputs_for(function, features, logits)
-        value = function(computed, labels)
-        expected = getattr(oracle, function.__name__)(reference_values, labels)
+        outputs, oracle_outputs = (outputs_for(function, features, logits) for _ in range(2))
+        value, expected = function(outputs, labels), getattr(oracle, function.__name__)(oracle_outputs, labels)
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
         value.backward()
         expected.backward()
-        torch.testing.assert_close(computed.grad, reference_values.grad, rtol=1e-7, atol=1e-10)
+        torch.testing.assert_close(outputs.grad, oracle_outputs.grad, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("bound", [False, True])
@@ -102,13 +101,13 @@ def test_oracle_neutral_items(function, number, halfwidth, bound):
 def test_oracle_of_the_bound(function, size, num_labels):
     for seed in range(3):
         _, logits, labels = batch(size, num_labels, seed=seed)
-        computed, reference_values = ((9 * logits).requires_grad_() for _ in range(2))
-        value, expected = function(computed, labels, bound=True), getattr(oracle, function.__name__)(
-            reference_values, labels, bound=True)
+        outputs, oracle_outputs = ((9 * logits).requires_grad_() for _ in range(2))
+        value, expected = function(outputs, labels, bound=True), getattr(oracle, function.__name__)(
+            oracle_outputs, labels, bound=True)
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
         value.backward()
         expected.backward()
-        torch.testing.assert_close(computed.grad, reference_values.grad, rtol=1e-7, atol=1e-10)
+        torch.testing.assert_close(outputs.grad, oracle_outputs.grad, rtol=1e-7, atol=1e-10)
 
 
 def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
@@ -126,14 +125,14 @@ def test_the_bound_bounds_ndcg_and_rises_where_the_approximation_is_flat():
     mean_rank = (gains * ranks).sum(1)[1:] / gains[1:].sum(1)
     assert loss[0] == 0 and (loss[1:] > 0).all()
     assert (mean_rank < bound[1:]).all() and (dcg[1:] / gains[1:].sum(1) > 1 / torch.log2(1 + bound[1:])).all()
-    sharp = ndcg_bound_loss(1e9 * scores, relevance) / 1e9  # of a pair in the wrong order, its distance is left
+    sharp = ndcg_bound_loss(1e9 * scores, relevance) / 1e9  # each pair in the wrong order contributes its distance
     wrong = (scores[:, None] - scores[:, :, None]).clamp(min=0) * (gains[:, :, None] - gains[:, None]).clamp(min=0)
     torch.testing.assert_close(sharp[1:], wrong.sum((1, 2))[1:] / gains[1:].sum(1) / math.log(2))
     assert (ndcg_bound_loss(1e6 * relevance, relevance) < 1e-9).all()  # in the right order, far apart
 
     label, last = torch.tensor([[1.0, 0, 0]]), torch.tensor([[-3.0, 3, 3.5]], requires_grad=True)
-    flat, rising = (torch.autograd.grad(label_ranking_loss(values, label, bound=bound), last)[0][0, 0]
-                    for values, bound in ((torch.sigmoid(last), False), (last, True)))
+    flat, rising = (torch.autograd.grad(label_ranking_loss(outputs, label, bound=bound), last)[0][0, 0]
+                    for outputs, bound in ((torch.sigmoid(last), False), (last, True)))
     assert flat == 0 and rising < -0.05
 
 
@@ -144,14 +143,14 @@ def test_gradcheck_of_the_bound(function):
     assert torch.autograd.gradcheck(lambda x: function(x, labels, bound=True), logits.requires_grad_())
 
 
-def test_the_benchmarks_compare_the_same_losses(monkeypatch):
+def test_the_benchmark_compares_the_same_losses(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmark")
     row_by_row = importlib.import_module("row_by_row")
     features, logits, labels = batch(7, 4, dtype=torch.float32)
     labels[2], labels[:, 1] = 0, 0
-    (total, parts), (expected, expected_parts) = (
+    (total, terms), (expected, expected_terms) = (
         function(features, logits, labels) for function in (R4CLoss(), row_by_row.RowByRowLoss()))
-    torch.testing.assert_close([total, *parts.values()], [expected, *expected_parts.values()], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close([total, *terms.values()], [expected, *expected_terms.values()], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)
@@ -163,7 +162,7 @@ def test_gradcheck(function):
 
 
 def plain_ndcg_loss(scores, relevance, alpha):
-    """approx_ndcg_loss as one would first write it, all lists at once and differentiated by autograd."""
+    """A direct implementation of approx_ndcg_loss: all lists at once, differentiated by autograd."""
     steps = torch.sigmoid(alpha * (scores[:, None, :] - scores[:, :, None]))
     ranks = 1 + steps.sum(2) - 0.5
     ideal_ranks = torch.arange(1, scores.shape[1] + 1, dtype=scores.dtype)
@@ -173,19 +172,19 @@ def plain_ndcg_loss(scores, relevance, alpha):
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 2e-5)])
 @pytest.mark.parametrize("lists, length, alpha", [(1, 1, 10), (3, 2, 1), (17, 33, 100), (40, 21, 100), (64, 63, 10)])
-def test_loss_and_gradient_in_one_go_are_autograds(lists, length, alpha, dtype, tolerance):
+def test_loss_and_gradient_agree_with_autograd(lists, length, alpha, dtype, tolerance):
     generator = torch.Generator().manual_seed(lists)
     scores = torch.rand(lists, length, generator=generator, dtype=dtype, requires_grad=True)
     relevance = 2 * torch.rand(lists, length, generator=generator, dtype=dtype)
-    of_losses = torch.randn(lists, generator=generator, dtype=dtype)
+    grad_losses = torch.randn(lists, generator=generator, dtype=dtype)
     value, expected = approx_ndcg_loss(scores, relevance, alpha), plain_ndcg_loss(scores, relevance, alpha)
     torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
-    gradients = [torch.autograd.grad(losses, scores, of_losses)[0] for losses in (value, expected)]
+    gradients = [torch.autograd.grad(losses, scores, grad_losses)[0] for losses in (value, expected)]
     torch.testing.assert_close(*gradients, rtol=tolerance, atol=tolerance * float(gradients[1].abs().max()))
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)
-def test_second_derivatives_are_refused(function):
+def test_second_derivatives_raise(function):
     features, logits, labels = batch(5, 4)
     outputs = outputs_for(function, features, logits)
     with pytest.raises(RuntimeError, match="no second derivative"):
@@ -202,14 +201,14 @@ def test_a_few_lists_at_a_time_change_nothing(function, monkeypatch):
         return value, torch.autograd.grad(value, outputs)[0]
 
     whole = value_and_gradient()
-    for at_once in (1, 500, 1000):  # a list, or two of 21 items, or all but a remainder
+    for at_once in (1, 500, 1000):  # one list, two lists of 21 items, all but a remainder
         monkeypatch.setattr(APPROX_NDCG, "_PAIRS_AT_ONCE", at_once)
         monkeypatch.setattr(FEATURE_RANKING_LOSS, "_DIFFERENCES_AT_ONCE", at_once)
         torch.testing.assert_close(value_and_gradient(), whole, rtol=1e-12, atol=1e-14)
 
 
 def test_memory_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
-    """No tensor is larger than the features, B * B, or what is done at once."""
+    """No tensor is larger than the features, B * B, or the buffers for the lists computed at once."""
     largest = 0
 
     class Watch(TorchDispatchMode):
@@ -233,28 +232,27 @@ def test_memory_does_not_grow_with_the_cube_of_the_batch(monkeypatch):
     largest = 0
     with Watch():
         R4CLoss()(features, logits, labels)
-    assert largest <= 2 * 60 * 59**2  # and no more than all of them, where that is little
+    assert largest <= 2 * 60 * 59**2  # a small batch does not allocate the full buffers
 
 
-def test_distances_are_taken_some_rows_at_a_time(monkeypatch):
+def test_distances_are_computed_a_few_rows_at_a_time(monkeypatch):
     """On CUDA, the gradient of cdist takes rows * B * D numbers."""
     rows, cdist = [], torch.cdist
-    monkeypatch.setattr(torch, "cdist", lambda sample, *rest, **options: rows.append(len(sample)) or cdist(
-        sample, *rest, **options))
+    monkeypatch.setattr(torch, "cdist", lambda x1, x2, **options: rows.append(len(x1)) or cdist(x1, x2, **options))
     monkeypatch.setattr(FEATURE_RANKING_LOSS, "_DIFFERENCES_AT_ONCE", 5 * 12 * 6)
     features, _, labels = batch(12, 4)
     feature_ranking_loss(features, labels)
     assert rows == [5, 5, 2]
 
 
-def test_small_relevances_are_relevances():
-    """The loss depends on their proportions alone."""
+def test_small_relevances():
+    """The loss depends only on their proportions."""
     scores, is_relevant = torch.rand(5, 7, dtype=torch.float64), torch.eye(7, dtype=torch.float64)[:5]
     small, large = (approx_ndcg_loss(scores, scale * is_relevant, 10) for scale in (1e-9, 1))
     torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-5)
 
 
-def test_exact_ndcg_is_scikit_learns_and_the_limit():
+def test_exact_ndcg_agrees_with_scikit_learn_and_is_the_limit():
     rng = np.random.default_rng(0)
     scores, relevance = rng.random((20, 9)), rng.integers(0, 3, (20, 9))
     # scikit-learn's gain is the relevance itself: give it 2^r - 1.
@@ -280,22 +278,22 @@ def test_exact_ndcg_is_scikit_learns_and_the_limit():
 @pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
 def test_degenerate_batches_are_finite(options, features, logits, labels):
     features, logits = features.clone().requires_grad_(), logits.clone().requires_grad_()
-    total, parts = build_loss(**options)(features, logits, labels)
+    total, terms = build_loss(**options)(features, logits, labels)
     gradients = torch.autograd.grad(total, [features, logits], allow_unused=True)
-    for value in (total, *parts.values(), *(g for g in gradients if g is not None)):
+    for value in (total, *terms.values(), *(g for g in gradients if g is not None)):
         assert value.isfinite().all()
 
 
-def test_degenerate_values():
+def test_values_of_degenerate_batches():
     features, logits, labels = batch(4, 3)
     assert feature_ranking_loss(features[:1], labels[:1]) == 0
-    assert feature_ranking_loss(features, torch.zeros_like(labels)) == 0  # nobody is relevant to anybody
+    assert feature_ranking_loss(features, torch.zeros_like(labels)) == 0  # no image is relevant to another
     scores = torch.sigmoid(logits)
     assert label_ranking_loss(scores, torch.zeros_like(labels)) == 0
-    assert sample_ranking_loss(scores, torch.zeros_like(labels)) > 0  # neutrals belong above negatives
+    assert sample_ranking_loss(scores, torch.zeros_like(labels)) > 0  # neutrals should rank above negatives
     low = torch.full_like(scores, 0.01)
     assert sample_ranking_loss(low, torch.zeros_like(labels), alpha=1e4) < 1e-6
-    # An image without a label leaves the others' L2R-label as it is.
+    # An image without a label does not change the L2R-label of the rest.
     labels[0], labels[1:, 0] = 0, 1
     torch.testing.assert_close(label_ranking_loss(scores, labels), label_ranking_loss(scores[1:], labels[1:]))
 
@@ -310,29 +308,29 @@ def test_reductions_are_sums():
                                sum(label_ranking_loss(scores[[b]], labels[[b]]) for b in range(6)))
 
 
-def test_r4c_loss_puts_the_parts_together():
+def test_r4c_loss_combines_its_terms():
     features, logits, labels = batch(6, 4)
-    total, parts = R4CLoss(number_sample=5, number_label=3, range_sample=0.2, range_label=0.3, lambdas=0.7)(
+    total, terms = R4CLoss(number_sample=5, number_label=3, range_sample=0.2, range_label=0.3, lambdas=0.7)(
         features, logits, labels)
     scores = torch.sigmoid(logits)
-    assert parts["feature"] == feature_ranking_loss(features, labels)
-    assert parts["label"] == label_ranking_loss(scores, labels, 3, 0.3)
-    assert parts["sample"] == sample_ranking_loss(scores, labels, 5, 0.2)
-    torch.testing.assert_close(total, parts["feature"] + 0.7 * (parts["label"] + parts["sample"]))
+    assert terms["feature"] == feature_ranking_loss(features, labels)
+    assert terms["label"] == label_ranking_loss(scores, labels, 3, 0.3)
+    assert terms["sample"] == sample_ranking_loss(scores, labels, 5, 0.2)
+    torch.testing.assert_close(total, terms["feature"] + 0.7 * (terms["label"] + terms["sample"]))
 
 
-def test_parts_of_r4c():
+def test_terms_of_r4c():
     features, logits, labels = batch(6, 4)
-    _, all_parts = R4CLoss()(features, logits, labels)
+    _, all_terms = R4CLoss()(features, logits, labels)
     for chosen in (["feature"], ["sample", "label"], ["label"], ["feature", "sample"]):
-        total, parts = R4CLoss(parts=chosen, lambdas=0.5)(features, logits, labels)
-        assert parts == {name: all_parts[name] for name in chosen}
-        torch.testing.assert_close(total, sum((1 if name == "feature" else 0.5) * parts[name] for name in chosen))
-    total, parts = R4CLoss(5, 3, 0.2, 0.3, bound=True)(features, logits, labels)
-    assert parts["feature"] == feature_ranking_loss(features, labels)
-    assert parts["label"] == label_ranking_loss(logits, labels, 3, 0.3, bound=True)
-    assert parts["sample"] == sample_ranking_loss(logits, labels, 5, 0.2, bound=True)
-    torch.testing.assert_close(total, sum(parts.values()))
+        total, terms = R4CLoss(parts=chosen, lambdas=0.5)(features, logits, labels)
+        assert terms == {name: all_terms[name] for name in chosen}
+        torch.testing.assert_close(total, sum((1 if name == "feature" else 0.5) * terms[name] for name in chosen))
+    total, terms = R4CLoss(5, 3, 0.2, 0.3, bound=True)(features, logits, labels)
+    assert terms["feature"] == feature_ranking_loss(features, labels)
+    assert terms["label"] == label_ranking_loss(logits, labels, 3, 0.3, bound=True)
+    assert terms["sample"] == sample_ranking_loss(logits, labels, 5, 0.2, bound=True)
+    torch.testing.assert_close(total, sum(terms.values()))
     for wrong in ([], ["labels"]):
         with pytest.raises(ValueError, match="loss terms are feature, label, sample"):
             R4CLoss(parts=wrong)
@@ -340,7 +338,7 @@ def test_parts_of_r4c():
         R4CLoss(parts=["feature"], bound=True)
 
 
-def test_good_scores_and_features_cost_less():
+def test_good_scores_and_features_have_lower_losses():
     labels = torch.eye(3).repeat(4, 1)
     together, apart = 5 * labels, torch.arange(36.0).reshape(12, 3)
     _, good = R4CLoss()(together, 4 * (2 * labels - 1), labels)
@@ -359,14 +357,14 @@ def test_full_precision_under_autocast(options, dtype):
     assert total.dtype == torch.float32 and total == expected
 
 
-def test_the_readmes_reason_for_full_precision():
+def test_the_readme_example_of_full_precision():
     exact, coarse = (torch.sigmoid(100 * (torch.tensor(0.503, dtype=dtype) - 0.5))
                      for dtype in (torch.float64, torch.bfloat16))
     assert (round(exact.item(), 3), round(coarse.item(), 3)) == (0.574, 0.598)
 
 
 def test_common_labels_are_counted_exactly_under_autocast():
-    """bfloat16 has no odd numbers above 256: a matrix product in it would miscount."""
+    """bfloat16 cannot represent odd numbers above 256: a matrix product would miscount."""
     features, _, labels = batch(6, 900, share=0.6, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss_under_autocast = feature_ranking_loss(features, labels)
@@ -374,7 +372,7 @@ def test_common_labels_are_counted_exactly_under_autocast():
 
 
 @pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
-def test_the_host_never_waits_for_a_value(options):
+def test_no_loss_synchronises_host_and_device(options):
     """Fake tensors have shapes but no values: reading one, or selecting by a mask, raises."""
     with FakeTensorMode():
         features, logits = torch.randn(8, 16, requires_grad=True), torch.randn(8, 5, requires_grad=True)
@@ -396,9 +394,9 @@ def test_baselines_are_the_published_formulas():
         "asl": -(y * (1 - p) * p.log() + (1 - y) * p_shifted**4 * (1 - p_shifted).log()),
     }
     for name, entries in expected.items():
-        total, parts = build_loss(name)(None, logits, labels)
+        total, terms = build_loss(name)(None, logits, labels)
         torch.testing.assert_close(total, entries.mean())
-        assert parts.keys() == {name} and not parts[name].requires_grad
+        assert terms.keys() == {name} and not terms[name].requires_grad
     plain, _ = build_loss("focal", gamma=0.0, alpha=-1)(None, logits, labels)
     unshifted, _ = build_loss("asl", gamma_neg=0.0, gamma_pos=0.0, clip=0.0)(None, logits, labels)
     torch.testing.assert_close(plain, expected["bce"].mean())
@@ -410,10 +408,10 @@ def test_softmax_cross_entropy_is_the_formula(size, num_labels):
     logits = torch.randn(size, num_labels, dtype=torch.float64)
     classes = torch.randint(num_labels, (size,))
     expected = 0.0
-    for row, item in zip(logits.tolist(), classes.tolist()):
-        expected -= math.log(math.exp(row[item]) / sum(math.exp(second) for second in row)) / size
-    total, parts = build_loss("ce")(None, logits, torch.eye(num_labels)[classes])
-    assert total.item() == pytest.approx(expected, rel=1e-12, abs=1e-15) and parts.keys() == {"ce"}
+    for row, target in zip(logits.tolist(), classes.tolist()):
+        expected -= math.log(math.exp(row[target]) / sum(math.exp(logit) for logit in row)) / size
+    total, terms = build_loss("ce")(None, logits, torch.eye(num_labels)[classes])
+    assert total.item() == pytest.approx(expected, rel=1e-12, abs=1e-15) and terms.keys() == {"ce"}
 
 
 @pytest.mark.parametrize("name", ["bce", "ce", "focal", "asl"])

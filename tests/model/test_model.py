@@ -1,4 +1,4 @@
-"""Networks return what enters their classifier; weight files are taken, reported and refused as promised."""
+"""Networks return their classifier's input; weight files are loaded, reported and rejected as documented."""
 
 import pickle
 
@@ -20,20 +20,20 @@ def torchvision_resnet18():
 
 @pytest.fixture(scope="module")
 def vgg():
-    """Which takes a second to initialise."""
+    """Shared, because its initialisation takes a second."""
     return build_model("VGG-16", 5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_features_are_the_input_of_the_classifier(name, vgg):
     model = (vgg if name == "VGGNet-16" else build_model(name, 5)).eval()
-    entered = []
+    classifier_inputs = []
     classifier = model.get_submodule(NETWORKS[name].classifier.rstrip("."))
-    classifier.register_forward_hook(lambda module, inputs, output: entered.append(inputs[0]))
+    classifier.register_forward_hook(lambda module, inputs, output: classifier_inputs.append(inputs[0]))
     with torch.no_grad():
         features, logits = model(torch.randn(2, 3, 64, 64))
     assert features.shape == (2, FEATURES[name]) and logits.shape == (2, 5)
-    assert features is entered[0]
+    assert features is classifier_inputs[0]
 
 
 def test_vgg_has_the_published_head(vgg):
@@ -41,21 +41,21 @@ def test_vgg_has_the_published_head(vgg):
         (4096, 2048), (2048, 1024), (1024, 512), (512, 256), (256, 128), (128, 5)]
     assert [type(m).__name__ for m in vgg.classifier[6]] == ["Linear", "ReLU"] * 5 + ["Linear"]
     features, _ = vgg.train()(torch.randn(2, 3, 64, 64))
-    assert (features >= 0).all() and (features == 0).float().mean() > 0.6  # ReLU and dropout are behind them
+    assert (features >= 0).all() and (features == 0).float().mean() > 0.6  # after ReLU and dropout
 
 
-def test_parameters_keep_torchvisions_names():
+def test_parameters_keep_the_names_of_torchvision():
     for name, original in (("Resnet-50", models.resnet50()), ("MobileNet-V2", models.mobilenet_v2())):
         assert set(build_model(name, 5).state_dict()) == set(original.state_dict())
 
 
 def test_same_function_as_torchvision(torchvision_resnet18, tmp_path):
     torch.save(torchvision_resnet18.state_dict(), tmp_path / "w.pth")
-    computed = build_model("Resnet-18", 5, tmp_path / "w.pth").eval()
+    model = build_model("Resnet-18", 5, tmp_path / "w.pth").eval()
     backbone = torch.nn.Sequential(*list(torchvision_resnet18.eval().children())[:-1])
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        features, logits = computed(images)
+        features, logits = model(images)
         torch.testing.assert_close(features, backbone(images).flatten(1))
     assert (logits == 0).all()  # the new classifier starts at zero, and every score at 0.5
 
@@ -77,7 +77,7 @@ def test_weight_file_formats(torchvision_resnet18, tmp_path, wrap, capsys):
     assert "100 of its 100 weights" in report and "unused in the file: 2 (fc.weight, fc.bias)" in report
 
 
-def test_a_few_missing_tensors_are_reported_and_many_are_refused(torchvision_resnet18, tmp_path, capsys):
+def test_a_few_missing_tensors_are_reported_and_many_are_rejected(torchvision_resnet18, tmp_path, capsys):
     state = torchvision_resnet18.state_dict()
     del state["conv1.weight"]
     torch.save(state, tmp_path / "w.pth")
@@ -131,7 +131,7 @@ def test_imagenet_weights_come_from_torch_hubs_folder(torchvision_resnet18, tmp_
     torch.testing.assert_close(model.conv1.weight, torchvision_resnet18.conv1.weight)
 
 
-def test_from_scratch_starts_at_torchs_initialisation():
+def test_a_classifier_from_scratch_does_not_start_at_zero():
     assert build_model("Resnet-18", 5).fc.weight.abs().max() > 0
 
 
@@ -144,8 +144,8 @@ def test_names():
 def test_load_trained_bare_state_dict(tmp_path):
     model = build_model("Resnet-18", 5)
     torch.save({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "w.pth")
-    again, metadata = load_trained(tmp_path / "w.pth", "Resnet-18", 5)
-    assert metadata == {} and not again.training and torch.equal(again.fc.weight, model.fc.weight)
+    loaded, metadata = load_trained(tmp_path / "w.pth", "Resnet-18", 5)
+    assert metadata == {} and not loaded.training and torch.equal(loaded.fc.weight, model.fc.weight)
     with pytest.raises(InputError, match="give --model and --label_num"):
         load_trained(tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"does not fit .*shape: 2 \(fc.weight, fc.bias\)"):

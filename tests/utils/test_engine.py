@@ -120,7 +120,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_changes_the_weights(loade
 
 @pytest.mark.parametrize("row", [0, 2, 3])
 def test_losses_that_are_read_late_name_the_first_step(row):
-    """On CUDA, where they are read once in a while."""
+    """On CUDA, where they are read at most twice a second."""
     unread = [{"loss": torch.tensor(1.0 + step), "gradient norm": torch.tensor(2.0)} for step in range(4)]
     _check_finite(unread, 40)
     _check_finite([], 40)

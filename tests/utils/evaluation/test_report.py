@@ -174,8 +174,8 @@ def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
     np.testing.assert_array_equal(labels, same_labels)
 
 
-def test_pictures_without_labels(runs, both, tmp_path):
-    shown_images = tmp_path / "pictures"
+def test_images_without_labels(runs, both, tmp_path):
+    shown_images = tmp_path / "unlabelled"
     for index, size in enumerate([(64, 64), (20, 900), (900, 20)]):
         write_image(shown_images / f"{index}.png", index, size)
     evaluate(*both, "--images", shown_images, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3,

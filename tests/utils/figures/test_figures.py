@@ -161,7 +161,7 @@ def test_texts_of_predictions_and_maps_do_not_overlap(names, titles, size):
     for figure in pages:
         check_texts(figure)
         shapes = [axes.get_position().bounds[2:] for axes in figure.axes[::1 + len(titles)]]
-        assert all(min(shape) > 0.02 for shape in shapes)  # a very long picture does not vanish
+        assert all(min(shape) > 0.02 for shape in shapes)  # a very long image does not vanish
     maps = {title: np.random.default_rng(0).random((7, 32, 32)) for title in results.scores}
     check_texts(draw_gradcam(images(1, size)[0], maps, range(7), results.subset([0])))
 
