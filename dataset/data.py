@@ -143,50 +143,49 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         from .synthetic import write_synthetic
 
         write_synthetic(root)
+    table = Path(label_path) if label_path else None
     if lists:
-        images, labels = _from_lists(layout, root, lists, label_path, label_names, absent)
+        read = {split: read_image_list(path, [root], absent) for split, path in lists.items()}
+        images = {split: paths for split, (paths, _) in read.items()}
+        _warn_of_overlaps(images)
+        table = table or (layout.locate(root)[1] if layout.is_test else _custom_table(layout, root))
+        if not table:
+            labels = image_classes(images, _merge([classes for _, classes in read.values()]), label_names)
     elif layout.is_test:
-        images, labels = _from_layout(layout, root, label_path, label_names)
-    else:
-        images, labels = _from_folders(layout, root, label_path, label_names)
-    return Source(root, images, labels, layout.train_ratio, must_be_complete=not lists)
-
-
-def _from_lists(layout: Layout, root: Path, lists: dict[str, str], label_path: str | Path | None,
-                label_names: list[str] | None, absent: list[str] | None):
-    read = {name: read_image_list(path, [root], absent) for name, path in lists.items()}
-    images = {name: paths for name, (paths, _) in read.items()}
-    for (name_a, paths_a), (name_b, paths_b) in combinations(images.items(), 2):
-        common = {path.resolve() for path in paths_a} & {path.resolve() for path in paths_b}
-        if common:
-            warn(f"{len(common)} images are both in the {name_a} and in the {name_b} list; results on them mean little")
-    table = label_path or (layout.locate(root)[1] if layout.is_test else _custom_table(layout, root))
-    if table:
-        return images, read_label_table(table, label_names)
-    classes: dict[Path, str] = {}
-    for image, name in (item for _, classes_of_list in read.values() for item in classes_of_list.items()):
-        if classes.setdefault(image, name) != name:
-            raise InputError(f"the lists give {image} two classes, '{classes[image]}' and '{name}'; correct one")
-    return images, image_classes(images, classes, label_names)
-
-
-def _from_layout(layout: Layout, root: Path, label_path: str | Path | None, label_names: list[str] | None):
-    folders, table = layout.locate(root)
-    images = [image for folder in folders for image in find_images(folder)]
-    return {"train": [image for image in images if not layout.is_test(image)],
-            "test": [image for image in images if layout.is_test(image)]
-            }, read_label_table(label_path or table, label_names)
-
-
-def _from_folders(layout: Layout, root: Path, label_path: str | Path | None, label_names: list[str] | None):
-    if not root.is_dir():
+        folders, layout_table = layout.locate(root)
+        table = table or layout_table
+        found = [image for folder in folders for image in find_images(folder)]
+        images = {"train": [image for image in found if not layout.is_test(image)],
+                  "test": [image for image in found if layout.is_test(image)]}
+    elif not root.is_dir():
         download = f"; download: {layout.download}" * bool(layout.download)
         raise InputError(f"there is no folder {root}{download}; --data_root names another place, --train_dir ... your "
                          "own lists")
-    folders, table = split_folders(root), Path(label_path) if label_path else _custom_table(layout, root)
-    if table is None:
-        return find_class_images(folders, label_names)
-    return {name: find_images(folder, table) for name, folder in folders.items()}, read_label_table(table, label_names)
+    else:
+        folders, table = split_folders(root), table or _custom_table(layout, root)
+        if table:
+            images = {split: find_images(folder, table) for split, folder in folders.items()}
+        else:
+            images, labels = find_class_images(folders, label_names)
+    if table:
+        labels = read_label_table(table, label_names)
+    return Source(root, images, labels, layout.train_ratio, must_be_complete=not lists)
+
+
+def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:
+    for (split_a, images_a), (split_b, images_b) in combinations(images.items(), 2):
+        common = {image.resolve() for image in images_a} & {image.resolve() for image in images_b}
+        if common:
+            warn(f"{len(common)} images are both in the {split_a} and in the {split_b} list; results on them mean "
+                 "little")
+
+
+def _merge(classes_of_lists: list[dict[Path, str]]) -> dict[Path, str]:
+    merged: dict[Path, str] = {}
+    for image, name in (item for classes in classes_of_lists for item in classes.items()):
+        if merged.setdefault(image, name) != name:
+            raise InputError(f"the lists give {image} two classes, '{merged[image]}' and '{name}'; correct one")
+    return merged
 
 
 def _custom_table(layout: Layout, root: Path) -> Path | None:
