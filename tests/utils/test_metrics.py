@@ -65,12 +65,12 @@ def test_reference_vectors():
         scores, labels = 1 / (1 + np.exp(-ref["logits"])), ref["labels"]
         m = multilabel_metrics(scores, labels)
         script = official_script_f_scores(scores, labels, int(ref["batch_size"]))
-        for computed, reference_values in [(script["F1"], "official_F1"), (script["F2"], "official_F2"),
+        for value, name in [(script["F1"], "official_F1"), (script["F2"], "official_F2"),
                              (m["OF1"], "validation_micro_f1"),
                              (m["example_precision"], "official_precision_example"),
                              (m["example_recall"], "official_recall_example"),
                              (m["CP"], "official_precision_label"), (m["CR"], "official_recall_lable")]:
-            assert computed == pytest.approx(ref[reference_values].item(), abs=1e-5), (case, reference_values)
+            assert value == pytest.approx(ref[name].item(), abs=1e-5), (case, name)
 
 
 def test_official_script_is_above_the_true_mean_and_depends_on_the_batch():
@@ -122,7 +122,7 @@ def test_unusable_arrays(scores, labels):
         multilabel_metrics(scores, labels)
 
 
-def test_report_files_hold_the_same_figures(tmp_path):
+def test_report_files_hold_the_same_values(tmp_path):
     scores, labels = example()
     names = [f"label, {i}" for i in range(6)]
     report = evaluate(scores, labels, names)
@@ -161,31 +161,32 @@ def single_label_example(seed=0, number=60, num_classes=7):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_single_label_figures_by_loops(seed):
+def test_single_label_metrics_by_loops(seed):
     scores, labels, true = single_label_example(seed)
     predicted = [max(range(len(row)), key=lambda c, row=row: row[c]) for row in scores.tolist()]
     pairs = list(zip(true.tolist(), predicted))
     hits, number = sum(t == p for t, p in pairs), len(pairs)
     by_chance = sum(sum(t == c for t, _ in pairs) * sum(p == c for _, p in pairs) for c in range(7)) / number**2
-    figures = []
+    per_class_values = []
     for c in sorted(set(true.tolist())):
         hit, guessed, there = pairs.count((c, c)), sum(p == c for _, p in pairs), sum(t == c for t, _ in pairs)
-        figures.append((hit / guessed if guessed else 0, hit / there, 2 * hit / (guessed + there)))
+        per_class_values.append((hit / guessed if guessed else 0, hit / there, 2 * hit / (guessed + there)))
     top5 = sum(sum(second > row[c] for second in row) < 5 for row, c in zip(scores.tolist(), true.tolist()))
+    means = np.mean(per_class_values, 0)
     m = single_label_metrics(scores, labels)
-    expected = {"accuracy": hits / number, "average_accuracy": np.mean(figures, 0)[1],
-                "kappa": (hits / number - by_chance) / (1 - by_chance), "argmax_precision": np.mean(figures, 0)[0],
-                "argmax_recall": np.mean(figures, 0)[1], "argmax_F1": np.mean(figures, 0)[2], "top5": top5 / number}
-    assert m == pytest.approx(expected) and m.keys() == expected.keys() and len(figures) == 6
+    expected = {"accuracy": hits / number, "average_accuracy": means[1],
+                "kappa": (hits / number - by_chance) / (1 - by_chance), "argmax_precision": means[0],
+                "argmax_recall": means[1], "argmax_F1": means[2], "top5": top5 / number}
+    assert m == pytest.approx(expected) and m.keys() == expected.keys() and len(per_class_values) == 6
     per_class = per_class_metrics(scores, labels)
     np.testing.assert_allclose([per_class[f"argmax_{name}"][:6] for name in ("precision", "recall", "F1")],
-                               np.transpose(figures))
+                               np.transpose(per_class_values))
     assert per_class["argmax_F1"][6] == 0
     counts = confusions(scores, labels)
     assert all(counts[t, p] == pairs.count((t, p)) for t, p in np.ndindex(7, 7))
 
 
-def test_single_label_figures_that_are_not_defined():
+def test_undefined_single_label_metrics():
     m = single_label_metrics(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 0], [1, 0]]))
     assert m["accuracy"] == m["average_accuracy"] == 1 and np.isnan(m["kappa"]) and np.isnan(m["top5"])
     for labels in ([[1, 1], [1, 0]], [[0, 0], [1, 0]]):

@@ -31,12 +31,12 @@ def test_maps_agree_with_finite_differences(name):
     with torch.no_grad():
         model.train()(torch.randn(8, 3, *size, dtype=torch.float64))
     model.eval()
-    recorded = []
+    activations = []
 
     def shift(module, inputs, output):
         """A batch of the one image: for each position, its activations are added to all of them, and taken away."""
         values = output.detach().movedim(-1, 1) if channels_last else output.detach()
-        recorded.append(values.clone())
+        activations.append(values.clone())
         at_each = values[0].flatten(1).T  # (positions, channels)
         directions = step * torch.cat([at_each, -at_each])
         return output + (directions[:, None, None] if channels_last else directions[:, :, None, None])
@@ -45,7 +45,7 @@ def test_maps_agree_with_finite_differences(name):
         hook = model.get_submodule(last).register_forward_hook(shift)
         logits = model(images)[1][:, label]
         hook.remove()
-    height, width = recorded[0].shape[2:]
+    height, width = activations[0].shape[2:]
     ends = logits.view(2, 1, 1, height, width)
     expected = (ends[0] - ends[1]) / (2 * step * height * width)
     heat = grad_cam(model, model.get_submodule(NETWORKS[name].gradcam), images, [label])
@@ -61,8 +61,8 @@ def test_several_labels_and_images_at_once_and_nothing_left_behind():
     assert heat.shape == (2, 2, 64, 64) and not heat.requires_grad and (heat >= 0).all() and heat.any()
     for image in range(2):
         for place, label in enumerate([2, 0]):
-            item = grad_cam(model, layer, images[image:image + 1], [label])[0, 0]
-            torch.testing.assert_close(heat[image, place], item, rtol=1e-4, atol=1e-6)
+            single = grad_cam(model, layer, images[image:image + 1], [label])[0, 0]
+            torch.testing.assert_close(heat[image, place], single, rtol=1e-4, atol=1e-6)
     assert not layer._forward_hooks and all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -101,7 +101,7 @@ def test_pointing_game_counts_maxima_in_boxes(monkeypatch, sight, hits, zeros):
     assert result["mass_in_box"] == pytest.approx(hits, abs=1e-6) and result["all_zero_maps"] == zeros
 
 
-def test_pointing_game_trains_on_turned_scenes_and_plays_on_others(monkeypatch):
+def test_pointing_game_trains_on_rotated_scenes_and_plays_on_different_ones(monkeypatch):
     images, labels, boxes = pointing_game.one_object_scenes(4, 64, seed=0)
     assert labels.equal(torch.eye(4)) and 0.01 < boxes.mean() < 0.15
     for image, box in zip(images.numpy().astype(int), boxes):  # the ground is smoother than what lies on it
@@ -117,6 +117,6 @@ def test_pointing_game_trains_on_turned_scenes_and_plays_on_others(monkeypatch):
     assert (model.fc.weight != before).any()
     scenes = Normalize()(pointing_game.one_object_scenes(20, 64, seed=0)[0])
     views = [[torch.rot90(scene, turns, (1, 2)).numpy().tobytes() for turns in range(4)] for scene in scenes]
-    recorded = [image.numpy().tobytes() for image in torch.cat(batches)]
-    assert all(sum(image in values for image in recorded[:20]) == 1 for values in views)
-    assert not set(recorded) <= {values[0] for values in views}
+    trained_on = [image.numpy().tobytes() for image in torch.cat(batches)]
+    assert all(sum(image in values for image in trained_on[:20]) == 1 for values in views)
+    assert not set(trained_on) <= {values[0] for values in views}

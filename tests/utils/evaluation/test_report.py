@@ -100,8 +100,8 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     assert overall[0] == ["", "R4C", "BCE"]
     assert overall[2] == ["mAP", *(f"{100 * report['metrics']['mAP']:.2f}" for report in reports.values())]
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for name, title, best in (("mAP", "mAP", max), ("hamming_loss", "Hamming loss", min), ("coverage", "coverage (labels)",
-                                                                                         min)):
+    for name, title, best in (("mAP", "mAP", max), ("hamming_loss", "Hamming loss", min), (
+            "coverage", "coverage (labels)", min)):
         values = [report["metrics"][name] for report in reports.values()]
         cells = re.search(rf"<td>{re.escape(title)}</td>(.*?)</tr>", html)[1].split("<td")[1:]
         assert [cell.startswith(" class=best>") for cell in cells] == [value == best(values) for value in values]
@@ -114,7 +114,7 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     assert icon == "data:," and all(np.ptp(decoded(figure)) > 200 for figure in shown_images[:len(drawn)])  # not blank
     scores, labels = zip(*(read_scores(tmp_path / folder) for folder in ("1_R4C", "2_BCE")))
     labels = labels[0]
-    losses = [np.mean([(row_values[i, labels[i] == 1][:, None] <= row_values[i, labels[i] == 0]).mean() for row_values in scores])
+    losses = [np.mean([(matrix[i, labels[i] == 1][:, None] <= matrix[i, labels[i] == 0]).mean() for matrix in scores])
               if 0 < labels[i].sum() < 4 else 0 for i in range(6)]
     with open(tmp_path / "1_R4C" / "scores.csv", newline="") as file:
         images = [Path(row["image"]).name for row in csv.DictReader(file)]
@@ -122,16 +122,17 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
     assert [losses[image] for image in shown] == sorted(losses, reverse=True)[:4]
     sources = {path.name: np.asarray(Image.open(path), float) for path in runs["data"].rglob("*.tif")}
     for image, shown_image in zip(shown, shown_images[len(drawn):]):
-        alike = {name: np.corrcoef(decoded(shown_image).ravel(), source.ravel())[0, 1] for name, source in sources.items()}
+        alike = {name: np.corrcoef(decoded(shown_image).ravel(), source.ravel())[0, 1]
+                 for name, source in sources.items()}
         assert max(alike, key=alike.get) == images[image]
     for card, image in zip(page.cards, shown):
-        for title, row_values in zip(("R4C", "BCE"), scores):
+        for title, matrix in zip(("R4C", "BCE"), scores):
             words = card.split(f"{title}:")[1].split("BCE:")[0]
             for column, name in enumerate(NAMES):
-                is_fp = row_values[image, column] > 0.5 and not labels[image, column]
-                is_fn = row_values[image, column] <= 0.5 and labels[image, column]
-                assert (f"+ {name} {row_values[image, column]:.2f}" in words) == bool(is_fp)
-                assert (f"− {name} {row_values[image, column]:.2f}" in words) == bool(is_fn)
+                is_fp = matrix[image, column] > 0.5 and not labels[image, column]
+                is_fn = matrix[image, column] <= 0.5 and labels[image, column]
+                assert (f"+ {name} {matrix[image, column]:.2f}" in words) == bool(is_fp)
+                assert (f"− {name} {matrix[image, column]:.2f}" in words) == bool(is_fn)
 
 
 def test_one_checkpoint_writes_beside_itself(runs, tmp_path, monkeypatch):
@@ -169,8 +170,9 @@ def test_columns_follow_the_labels_names(runs, tmp_path, monkeypatch):
              "--show_gradcam", 1)
     np.testing.assert_allclose(drawn[0]["BCE"], drawn[0]["ASL"], atol=1e-6)
     assert drawn[0]["BCE"].any()
-    (computed, labels), (reference_values, same_labels) = (read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
-    np.testing.assert_allclose(computed, reference_values, atol=1e-6)
+    (scores, labels), (same_scores, same_labels) = (
+        read_scores(tmp_path / "out" / title) for title in ("1_BCE", "2_ASL"))
+    np.testing.assert_allclose(scores, same_scores, atol=1e-6)
     np.testing.assert_array_equal(labels, same_labels)
 
 
@@ -178,8 +180,8 @@ def test_images_without_labels(runs, both, tmp_path):
     shown_images = tmp_path / "unlabelled"
     for index, size in enumerate([(64, 64), (20, 900), (900, 20)]):
         write_image(shown_images / f"{index}.png", index, size)
-    evaluate(*both, "--images", shown_images, "--save_path", tmp_path / "out", "--show_predictions", 3, "--show_gradcam", 3,
-             "--formats", "png")
+    evaluate(*both, "--images", shown_images, "--save_path", tmp_path / "out", "--show_predictions", 3,
+             "--show_gradcam", 3, "--formats", "png")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "1_R4C", "2_BCE", *(f"{stem}.png" for stem in ("predictions_1", "gradcam_1_0", "gradcam_2_1", "gradcam_3_2"))}
     with open(tmp_path / "out" / "2_BCE" / "predictions.csv", newline="") as file:
@@ -204,14 +206,15 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
                            (["--show_predictions", 1, "--select", "nowhere", *out], "--select nowhere: no such image"),
                            (["--images", runs["data"], "--report"], "need images with labels"),
                            (["--images", runs["data"], "--show_scores"], "need images with labels"),
-                           (["--images", runs["data"], "--save_path", runs["data"] / "out"], "lies inside the data set"),
+                           (["--images", runs["data"], "--save_path", runs["data"] / "out"],
+                            "lies inside the data set"),
                            (["--select", "best"], "--select is for --show_predictions and --show_gradcam"),
                            (["--images", runs["data"], "--show_gradcam", 1, "--select", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert message in fails(capsys, evaluate, *both, *argv)
     assert not (tmp_path / "out").exists()  # all of that is said before the work
-    item = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
-    assert "needs at least two checkpoints" in fails(capsys, evaluate, *item)
+    alone = ["--weights_path", runs["bce"] / "best.pth", "--show_predictions", 1, "--select", "disagree", *out]
+    assert "needs at least two checkpoints" in fails(capsys, evaluate, *alone)
     evaluate(*both, "--show_predictions", 100, *out, "--formats", "svg")
     assert "100 images to show, but there are only 6" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"predictions_1.svg", "predictions_2.svg"}
@@ -261,7 +264,8 @@ def test_checkpoints_for_different_test_images_are_not_compared(scenes, tmp_path
     weights = [train("--dataset", "AID", "--data_root", scenes, "--loss", loss, "--seed", seed, "--work-dir", tmp_path,
                      "--max_epoch", 1) / "best.pth" for loss, seed in (("ce", 1), ("bce", 2))]
     error = fails(capsys, evaluate, "--weights_path", *weights)
-    assert f"{weights[0]} and {weights[1]} do not have the same test images; name the images to test with --test_dir" in error
+    assert (f"{weights[0]} and {weights[1]} do not have the same test images; name the images to test with --test_dir"
+            in error)
     out = ["--save_path", tmp_path / "out", "--test_dir", weights[0].with_name("test.txt")]
     assert evaluate("--weights_path", *weights, *out)["images"] == 64
     assert "were trained or validated on" in capsys.readouterr().err  # by the second
@@ -320,11 +324,11 @@ def test_older_numbered_figures_do_not_stay(runs, tmp_path):
     (None, [[0.1, 0.6, 0.2, 0.7], [0.1, 0.2, 0.8, 0.2]], [2, 3, 1])])
 def test_rows_of_gradcam(tmp_path, monkeypatch, labels, scores, rows):
     write_image(tmp_path / "a.png", 0)
-    item = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
-    for title, row_values in zip(("R4C", "BCE"), scores):
-        item.add(title, np.array([row_values]))
+    results = Results([tmp_path / "a.png"], NAMES, None if labels is None else np.array([labels], np.uint8), False)
+    for title, row in zip(("R4C", "BCE"), scores):
+        results.add(title, np.array([row]))
     monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, labels, results: list(labels))
-    assert Test.explain([], item, torch.device("cpu")) == rows
+    assert Test.explain([], results, torch.device("cpu")) == rows
 
 
 def test_the_figures_show_the_selected_images(runs, tmp_path, monkeypatch):
@@ -333,7 +337,8 @@ def test_the_figures_show_the_selected_images(runs, tmp_path, monkeypatch):
         zip(results.images, images)) or [])
     monkeypatch.setattr("Test.draw_gradcam", lambda image, maps, labels, results: shown.append(
         (results.images[0], image)) or new_figure(1, 1))
-    monkeypatch.setattr("utils.figures.scores.save_figure", lambda figure, path, formats: saved.update({path.name: figure}))
+    monkeypatch.setattr("utils.figures.scores.save_figure",
+                        lambda figure, path, formats: saved.update({path.name: figure}))
     names = ["river99", "airplane80", "forest99"]
     evaluate("--weights_path", runs["bce"] / "best.pth", "--save_path", tmp_path, "--report", 1, "--show_predictions",
              "--show_gradcam", "--select", *names)

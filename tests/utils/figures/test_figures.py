@@ -229,9 +229,10 @@ def test_expected_calibration_error_against_a_loop():
     figure = draw_reliability(results.scores, labels)
     assert f"BCE: ECE {100 * expected:.1f} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     inner = example(images=50)  # no scores on the edges of bins
-    for line, row_values in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
-        places = np.minimum(row_values * 10, 9).astype(int)
-        expected_line = [[values[places == place].mean() for place in np.unique(places)] for values in (row_values, labels)]
+    for line, matrix in zip(draw_reliability(inner.scores, labels).axes[0].lines[1:], inner.scores.values()):
+        places = np.minimum(matrix * 10, 9).astype(int)
+        expected_line = [[values[places == place].mean() for place in np.unique(places)]
+                         for values in (matrix, labels)]
         np.testing.assert_allclose(line.get_data(), expected_line)
     assert figure.get_supxlabel().replace("\n", " ") == _REMARK
     check_texts(figure)
@@ -379,11 +380,11 @@ def test_ranking_losses_of_images_are_scikit_learns():
     assert losses.mean() == pytest.approx(label_ranking_loss(labels, scores))
 
 
-def test_picks():
+def test_selected_images():
     results = example(images=20)
     wrong = {title: (results.predicted[title] != results.labels).sum(1) for title in results.scores}
-    losses = {title: image_ranking_losses(row_values, results.labels) for title, row_values in results.scores.items()}
-    losses, wrong = (-sum(row_values.values()) for row_values in (losses, wrong))
+    losses = {title: image_ranking_losses(scores, results.labels) for title, scores in results.scores.items()}
+    losses, wrong = (-sum(by_title.values()) for by_title in (losses, wrong))
     expected = sorted(range(20), key=lambda image: (losses[image], wrong[image]))
     assert rank_images(results).tolist() == expected
     assert select_images([], 3, results) == select_images(["worst"], 3, results) == expected[:3]
