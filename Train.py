@@ -163,7 +163,7 @@ def find_data(args: argparse.Namespace) -> Data:
 def build_loaders(args: argparse.Namespace, data: Data, device: torch.device) -> tuple[DataLoader, DataLoader]:
     """Batches of the training and of the validation images."""
     load, (train, val) = load_image, (data.splits["train"], data.splits["val"])
-    if args.cache is not None:  # with one label per image the whole image is cached, for random crops are cut from it
+    if args.cache is not None:  # with one label per image the whole image is cached, because crops are random
         load = cached_images(train.images + val.images, None if data.single_label else args.image_size,
                              Path(args.cache or Path(args.work_dir, "image_cache")))
     num_workers = options.resolve_num_workers(args.num_workers, device)
@@ -201,7 +201,7 @@ def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, An
     weights = Path(args.save_path or folder)
     checkpoint = {**metadata, "run": folder.resolve().name, "state_dict": model.state_dict(), "epoch": epoch,
                   "best_score": best_score}
-    if not args.not_save:  # first, for the other files can be written again from it
+    if not args.not_save:  # first, because the other files can be written again from it
         save_checkpoint(weights / "last.pth", {**checkpoint, "optimizer": optimizer.state_dict(), "log": log})
     if log:
         run_folder.write_log(folder / "log.csv", log)

@@ -140,8 +140,8 @@ def options_of(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def option_value(options: dict[str, Any], name: str) -> Any:
-    """An option's value, for comparison: paths are absolute, and False is None, for old records lack an option that is
-    off."""
+    """An option's value, for comparison: paths are absolute, and False is None, because old records lack options that
+    are off."""
     value = options.get(name)
     value = None if value is False else value
     return os.path.abspath(value) if value and name.endswith(("_dir", "_path", "_root")) else value
