@@ -26,10 +26,10 @@ from utils.acceleration import cores
 from utils.errors import InputError, warn
 from utils.run.atomic import atomic_write, lock
 
-from .transforms import FORMATS, load_image, resize
+from .transforms import load_image, read_size, resize
 
 # Increase it whenever the file's format changes, or the pixels that `load_image` decodes.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class ImageCache:
@@ -152,7 +152,7 @@ def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[
         OSError: if there is no room, or the folder cannot be written to.
         InputError: for an image that cannot be decoded.
     """
-    shapes = [(image_size, image_size) if image_size else _shape(image) for image in images]
+    shapes = [(image_size, image_size) if image_size else read_size(image)[::-1] for image in images]
     header = json.dumps([[*stamp, *shape] for stamp, shape in zip(stamps, shapes)]).encode() + b"\n"
     size = len(header) + sum(3 * height * width for height, width in shapes)
     _check_room(size, file.parent)
@@ -178,18 +178,6 @@ def _decode(images: list[Path], image_size: int | None) -> Iterator[np.ndarray]:
             if len(waiting) > 2 * cores():
                 yield waiting.popleft().result()
         yield from (future.result() for future in waiting)
-
-
-def _shape(path: Path) -> tuple[int, int]:
-    """Height and width, from the file's header."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.format == "TIFF":  # older versions of Pillow apply its orientation when they load it
-                image.load()
-            return image.height, image.width
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, load_image reports it
-        image = load_image(path)
-        return image.height, image.width
 
 
 def _check_room(size: int, folder: Path) -> None:

@@ -3,60 +3,165 @@
 Images stay uint8 (H, W, 3), their layout in memory, until the device normalises a batch of them.
 """
 
+import math
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    COMPRESSION,
+    EXTRASAMPLES,
+    PHOTOMETRIC_INTERPRETATION,
+    SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    ImageFileDirectory_v2,
+)
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.errors import InputError
+from utils.errors import InputError, warn_once
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Regardless of the file's name. Pillow reads more formats, but some of them, like EPS, by starting other programs.
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
+# Regardless of the file's name. Pillow reads more formats, but some of them by starting other programs, like EPS, or
+# without telling the number of bits, like JPEG 2000. MPO is a JPEG file with more images behind the first.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
+
+_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}  # 8 bits per channel, or 1
+_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
+_TIFF_BANDS = {("gray", 1), ("palette", 1), ("RGB", 3), ("RGB", 4), ("CMYK", 4), ("YCbCr", 3)}
+_SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex float"}
+_NEW_SUBFILE_TYPE, _MASK = 254, 4  # a TIFF page's tag, and its bit for a mask of another page
+
+
+class UnreadableImage(InputError):
+    """An image is missing, cannot be decoded, or holds something else than 8 bits per channel."""
 
 
 def load_image(path: Path) -> Image.Image:
-    """Decode an image as 8-bit RGB, also from gray, palette, RGBA (alpha is dropped) and 16-bit files.
+    """Decode an image of 8 bits per channel as RGB: gray, palette, RGB, RGBA, CMYK or YCbCr, rotated as its EXIF
+    orientation says. An alpha or other fourth band is dropped, with one warning per program. Of a TIFF with several
+    pages, the first of the largest size.
 
     Raises:
-        InputError: for a missing, truncated or unreadable file, for more than 178 million pixels, which may be a
-            decompression bomb, for floating-point pixels, and for 16-bit files that use 12 bits or fewer, whose scale
-            is unknown.
+        UnreadableImage: for a missing, truncated or unreadable file; for other bands and types, whose range is
+            unknown; for pages of one size with different content; and for more than 178 million pixels, which may be a
+            decompression bomb.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            has_16_bits = ";16" in str(image.tile)
+    with _opened(path) as image:
+        image.load()
+        bands = image.tag_v2.get(SAMPLESPERPIXEL, 1) if image.format == "TIFF" else len(image.getbands())
+        if bands in (2, 4) and image.mode != "CMYK" and parent_process() is None:  # else each worker would say it
+            warn_once("dropped band", f"{path} has a band of alpha or near infrared; such bands are dropped")
+        image = ImageOps.exif_transpose(image)
+        # Through RGBA, because Pillow warns of palettes with transparency.
+        return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """The width and height of what `load_image` returns; most formats tell it without being decoded.
+
+    Raises:
+        UnreadableImage: as `load_image`.
+    """
+    with _opened(path) as image:
+        if image.format == "TIFF":  # older versions of Pillow apply its orientation when they load it
             image.load()
-            if image.mode.startswith("I"):
-                return _from_16_bits(np.asarray(image), path)
-            if image.mode == "F":
-                raise InputError(f"{path} has floating-point pixels of unknown range; save it with 8 bits per channel")
-            # Through RGBA, because Pillow warns of palettes with transparency.
-            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-            if has_16_bits and 0 < max(high for _, high in rgb.getextrema()) < 16:  # Pillow keeps the upper byte
-                raise InputError(f"{path} uses 12 of its 16 bits per channel or fewer, and would become black; save "
-                                 "it with 8 bits per channel")
-            return rgb
+        size = image.size
+        is_sideways = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        return size[::-1] if is_sideways else size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file at its right page, checked to be what `load_image` decodes."""
+    tags = None
+    try:
+        with open(path, "rb") as file:
+            if tags := _tiff_tags(file):
+                _check_bands(tags, path)
+            file.seek(0)
+            image = Image.open(file, formats=FORMATS)
+            if image.format == "TIFF":
+                _seek_largest_page(image, path)
+                _check_bands(image.tag_v2, path)
+            elif ";16" in str(image.tile) or image.mode not in _MODES:
+                kind = "uint16" if "16" in str(image.tile) else f"mode {image.mode}"
+                raise UnreadableImage(_describe_bands(path, len(image.getbands()), kind))
+            elif image.format != "MPO" and getattr(image, "is_animated", False):
+                raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
+            yield image
     except FileNotFoundError as error:
-        raise InputError(f"image {path} does not exist") from error
+        raise UnreadableImage(f"image {path} does not exist") from error
     except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders raise almost anything
-        reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"image {path} cannot be decoded ({reason}); replace or remove it") from error
+        unknown = "this kind of TIFF is unknown" if tags else f"it is not {', '.join(FORMATS)}"
+        reason = unknown if isinstance(error, UnidentifiedImageError) else error
+        advice = "convert, replace" if tags else "replace"
+        raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {advice} or remove it") from error
 
 
-def _from_16_bits(gray: np.ndarray, path: Path) -> Image.Image:
-    """16-bit gray to 8 bits by its upper byte; Pillow's own conversion clips everything above 255 to white."""
-    if gray.max() > 65535 or 0 < gray.max() < 4096:
-        raise InputError(f"{path} has values up to {gray.max()}, where 16 bits reach 65535, and would become black "
-                         "or white; save it with 8 bits per channel")
-    return Image.fromarray((gray.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2 | None:
+    """The tags of a TIFF's first page, which Pillow may be unable to open; None for another format."""
+    head = file.read(8)
+    if head[:4] not in TiffImagePlugin.PREFIXES:
+        return None
+    tags = ImageFileDirectory_v2(head + (file.read(8) if 43 in head[2:4] else b""))
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+def _check_bands(tags: ImageFileDirectory_v2, path: Path) -> None:
+    """Raise UnreadableImage for a TIFF's page of other bands or types than `load_image` decodes."""
+    bands, bits = tags.get(SAMPLESPERPIXEL, 1), max(tags.get(BITSPERSAMPLE, (1,)))
+    kinds = {_SAMPLE_FORMATS.get(kind, "unknown type") for kind in tags.get(SAMPLEFORMAT, (1,))}
+    photometric = _PHOTOMETRICS.get(tags.get(PHOTOMETRIC_INTERPRETATION, 0), "other colours")
+    has_alpha = bands == 2 and tags.get(EXTRASAMPLES) in ((1,), (2,))
+    is_old_jpeg = tags.get(COMPRESSION) == 6  # only the JPEG data inside tell the bands
+    if bits > 8 or kinds != {"uint"} or not ((photometric, bands - has_alpha) in _TIFF_BANDS or is_old_jpeg):
+        raise UnreadableImage(_describe_bands(path, bands, f"{'/'.join(sorted(kinds))}{bits}", photometric))
+
+
+def _describe_bands(path: Path, bands: int, kind: str, photometric: str = "") -> str:
+    colours = f"{' -b RED -b GREEN -b BLUE' * (bands not in (1, 3, 4))}{' -co PHOTOMETRIC=RGB' * (bands > 1)}"
+    scale = " -ot Byte -scale LOW HIGH 0 255" * (kind != "uint8")
+    found = f"{bands} band{'s' * (bands > 1)} of {kind}{f' ({photometric})' * bool(photometric)}"
+    return (f"{path} has {found}, but images need 8 bits per channel, in gray, palette, RGB, RGBA, CMYK or YCbCr; "
+            "convert all images in the same way: "
+            f"gdal_translate{scale}{colours} {shlex.quote(str(path))} NEW.tif")
+
+
+def _seek_largest_page(image: Image.Image, path: Path) -> None:
+    """Seek the first page of the largest size, which has the others as its thumbnails or overviews.
+
+    Raises:
+        UnreadableImage: if another page of that size has different content.
+    """
+    sizes = {}
+    for page in range(getattr(image, "n_frames", 1)):
+        image.seek(page)
+        if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
+            sizes[page] = image.size
+    largest = max(sizes.values(), key=math.prod)
+    pages = [page for page, size in sizes.items() if size == largest]
+    contents = set()
+    for page in pages if len(pages) > 1 else ():
+        image.seek(page)
+        contents.add(image.convert("RGB").tobytes())
+    if len(contents) > 1:
+        raise UnreadableImage(f"{path} has {len(pages)} pages of {largest[0]} x {largest[1]} pixels with different "
+                              "content; save each as a file")
+    image.seek(pages[0])
 
 
 def resize(image_size: int) -> v2.Resize:

@@ -39,6 +39,16 @@ def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+_topics: set[str] = set()
+
+
+def warn_once(topic: str, message: str) -> None:
+    """Warn, unless there has been a warning on this topic in this process."""
+    if topic not in _topics:
+        _topics.add(topic)
+        warn(message)
+
+
 def summarize_names(names: Iterable[str], noun: str) -> str:
     """'3 images (a, b, ...)' for noun = "image"."""
     names = list(names)

@@ -138,7 +138,7 @@ def test_order_with_more_images_than_are_decoded_at_a_time(tmp_path, monkeypatch
 
 
 def test_an_image_that_is_replaced_meanwhile(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset.image_cache._shape", lambda path: (33, 40))
+    monkeypatch.setattr("dataset.image_cache.read_size", lambda path: (40, 33))
     with pytest.raises(InputError, match=r"a\.jpg changed while the cache was written"):
         cached_images(images, None, tmp_path / "cache")
     assert files(tmp_path / "cache") == []
