@@ -11,7 +11,7 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         # A DataLoader worker re-raises with its whole traceback as the message: keep the sentence at its end.
-        super().__init__(message.rsplit("InputError: ", 1)[-1].strip())
+        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
 
 
 class Diverged(InputError):
