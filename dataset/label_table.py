@@ -1,4 +1,4 @@
-"""Label tables, tab- or comma-separated: a column of 0/1 cells per label, a column of label names, or one of classes.
+"""Label tables, in text: a column of 0/1 cells per label, a column of label names, or one of classes.
 
     IMAGE\\LABEL,sea,sand,ship          image,labels              image,label
     beach_1,1,1,0                       beach_1,sea;sand          beach_1,beach
@@ -9,14 +9,29 @@ import difflib
 import io
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError, summarize_names
+from utils.errors import InputError, summarize_names, warn
 
 from .image_list import IMAGE_SUFFIXES, check_name
+
+SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
+
+# What Excel and pandas write for 0 and 1.
+CELLS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+
+# Their cells may all be 0.0.
+_COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", "easting", "northing")
+
+# What Excel and pandas write for an empty cell.
+MISSING = ("nan", "none", "null", "n/a", "na", "#n/a", "<na>", "nat", "-", "--", "?")
+
+# Names with a bracket or a quote at an end, as in the text of a Python list.
+_BRACKETED = re.compile(r"""[\[{"'`“”„‘’«»].*|.*[]}"'`“”„‘’«»]|\([^()]*\)""")
 
 
 @dataclass(frozen=True)
@@ -67,24 +82,65 @@ class LabelTable:
 
 
 def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelTable:
-    """Read a label table; a tab in its header makes it tab-separated, else it is comma-separated.
+    """Read a label table; the header tells whether tabs, semicolons or commas separate its cells.
 
     Args:
         known: the only names that a column of label names or classes may contain, in their order (those of a trained
             classifier); by default the names it contains, sorted.
     Raises:
-        InputError: for a missing or empty file, a ragged row, a cell that is not 0 or 1, a repeated row or
-            label name, or an unknown name; the message names file and line.
+        InputError: for a missing or empty file, or not UTF-8 text; a ragged row, a cell that is not 0 or 1, a repeated
+            row or label name; a name in brackets or quotes, nan and its like, several names for one class, or an
+            unknown name. The message names file and line.
     """
     path = Path(path)
+    cells = _read_cells(path)
+    title, *names = [unicodedata.normalize("NFC", name) for name in cells[0][1]]
+    header = [name.casefold() for name in names]
+    single_label = header == ["label"]
+    if single_label or header == ["labels"] and not all(
+            len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:]):
+        return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
+    repeated = {name for name in names if header.count(name.casefold()) > 1 or name.casefold() in ("", *CELLS)}
+    if not names or repeated:
+        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "it has none"
+        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
+                         f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label")
+
+    rows: dict[str, np.ndarray] = {}
+    for number, (key, *values) in cells[1:]:
+        where = f"{path}, line {number} ('{key}')"
+        if len(values) != len(names):
+            raise InputError(f"{where}: {len(values)} label cells, but the header names {len(names)} labels")
+        wrong = next((column for column, value in enumerate(values) if value.casefold() not in CELLS
+                      or "." in value and header[column] in _COORDINATES), None)
+        if wrong is not None:
+            raise InputError(f"{where}: a label cell must be 0 or 1, not '{values[wrong]}' (column '{names[wrong]}'); "
+                             + _advice(title, header, wrong, values[wrong]))
+        _add_row(rows, key, np.array([CELLS[value.casefold()] for value in values], dtype=np.uint8), where)
+    return LabelTable(path, names, rows)
+
+
+def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a text table that are not empty, with their line numbers: the header and at least one more."""
     if not path.is_file():
         raise InputError(f"label table {path} does not exist")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        start = path.read_bytes()[:4]
+        if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or path.suffix.lower() in SPREADSHEETS:
+            raise InputError(f"{path} is a spreadsheet; save it as CSV UTF-8")
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start[:2]:
+            raise InputError(f"{path} is UTF-16 text; save it as CSV UTF-8")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        before, not_utf8, _ = text.partition("\ufffd")
+        if not_utf8:
+            line = before.count("\n") + 1
+            raise InputError(f"{path}, line {line}: not UTF-8 (Windows-1252, perhaps); save the table as CSV UTF-8")
         header = next((line for line in text.split("\n") if line.strip()), "")
-        reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in header else ",")
+        letters = re.sub('"[^"]*"', "", header)
+        delimiter = "\t" if "\t" in header else next((letter for letter in letters if letter in ",;"), ",")
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
         cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (UnicodeDecodeError, OSError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 text table: {error}") from error
     cells = [(number, row) for number, row in cells if any(row)]
     if len(cells) < 2:
@@ -92,56 +148,85 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     for number, row in cells:
         for cell in row:
             check_name(cell, f"{path}, line {number}: the cell")
-    names = [unicodedata.normalize("NFC", name) for name in cells[0][1][1:]]
-    header = [name.casefold() for name in names]
-    single_label = header == ["label"]
-    if single_label or header == ["labels"] and not all(row[1:] in (["0"], ["1"]) for _, row in cells[1:]):
-        return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
-    repeated = {name for name in names if header.count(name.casefold()) > 1 or name in ("", "0", "1")}
-    if not names or repeated:
-        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "it has none"
-        raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
-                         f"names, separated by tabs or commas ({found}); or image,labels; or image,label")
+    return cells
 
-    rows: dict[str, np.ndarray] = {}
-    for number, (key, *values) in cells[1:]:
-        where = f"{path}, line {number} ('{key}')"
-        if len(values) != len(names):
-            raise InputError(f"{where}: {len(values)} label cells, but the header names {len(names)} labels")
-        wrong = [value for value in values if value not in ("0", "1")]
-        if wrong:
-            raise InputError(f"{where}: a label cell must be 0 or 1, not '{wrong[0]}'")
-        _add_row(rows, key, np.array(values, dtype=np.uint8), where)
-    return LabelTable(path, names, rows)
+
+def _advice(title: str, header: list[str], column: int, cell: str) -> str:
+    """What to do with a column that does not hold 0 and 1."""
+    is_index = column == 0 and re.fullmatch(r"|index|id|unnamed: \d+", title.casefold())
+    if is_index or cell.lower().endswith(IMAGE_SUFFIXES):
+        return "the first column must name the images: write the table without an index (in pandas, index=False)"
+    if len(header) == 1 or {"label", "labels"} & set(header):
+        return "a table of names has two columns, with the header image,labels, or image,label for one class per image"
+    return "write 0 or 1, and remove columns that are no labels, such as coordinates"
 
 
 def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[str] | None,
                   single_label: bool) -> tuple[list[str], dict[str, np.ndarray]]:
+    column = [cell for _, row in cells for cell in row[1:] if cell]
+    if column and all(re.fullmatch(r"[01](?:[\s,;|]+[01])+", cell) for cell in column):
+        raise InputError(f"{path}: cells such as '{column[0]}' name no labels; give each label its column of 0 and 1")
+    # Names may hold the separators that the column does not use: "Beaches, dunes, sands;Inland waters".
+    separator = next((letter for letter in ";|" if any(letter in cell for cell in column)), ",")
     present: dict[str, set[str]] = {}
     spellings: dict[str, str] = {}
     for number, (key, *values) in cells:
         where = f"{path}, line {number} ('{key}')"
-        if len(values) > 1:
+        if len(values) != 1:
             raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
-                             "into one cell, separated by semicolons")
-        cell = unicodedata.normalize("NFC", "".join(values))
-        labels = {name for name in ([cell] if single_label else re.split(r"\s*[;,|]\s*", cell)) if name}
+                             'into one cell with semicolons, "sea;sand"')
+        cell = unicodedata.normalize("NFC", values[0])
+        is_name = single_label or cell in (known or ())
+        labels = {name.strip() for name in ([cell] if is_name else cell.split(separator))} - {""}
         if single_label and not labels:
             raise InputError(f"{where}: no class; with the header image,label each image has exactly one")
         for name in sorted(labels):
+            if name not in (known or ()):
+                _check_label(name, where, single_label)
             if known and name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
                                  + f"; known are {', '.join(known)}")
-            first = spellings.setdefault(name.casefold(), name)
+            first = spellings.setdefault(" ".join(name.casefold().split()), name)
             if first != name:
-                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case; use one spelling")
+                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case or blanks; use "
+                                 "one spelling")
         _add_row(present, key, labels, where)
     names = known or sorted(spellings.values())
     if not names:
         raise InputError(f"{path} names no label in any row")
+    if not known:
+        _warn_of_combinations(path, names)
     return names, {key: np.array([name in labels for name in names], dtype=np.uint8)
                    for key, labels in present.items()}
+
+
+def _check_label(name: str, where: str, single_label: bool) -> None:
+    if name.casefold() in MISSING:
+        advice = ("give the image a class, or rename this one" if single_label
+                  else "leave the cell empty if the image has no labels")
+        raise InputError(f"{where}: '{name}' is no label; {advice}")
+    if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
+        raise InputError(f"{where}: the label {name} has brackets or quotes; write "
+                         + ("the class alone" if single_label else "sea;sand, or nothing for an image without labels"))
+    if single_label and re.search("[;|]", name):
+        raise InputError(f"{where}: '{name}' is not one class; several labels per image need the header image,labels")
+
+
+def _warn_of_combinations(path: Path, names: list[str]) -> None:
+    """Warn of names that look like several: made of other names, or of parts that recur."""
+    found = set()
+    singles = {name.casefold() for name in names}
+    for separator in (r"\s*[+/&；，、]\s*", r"\s*[,|]\s*", r"\s+and\s+", r"\s+", "_", "-"):
+        parts = {name: set(re.split(separator, name.casefold())) for name in names}
+        uses = Counter(part for several in parts.values() for part in several)
+        # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not.
+        is_sign = "/" in separator or len(names) > 2 * len(uses)
+        repeated = {part for part in uses if part and uses[part] > 1 and is_sign}
+        found |= {name for name in names if len(parts[name]) > 1 and parts[name] <= singles | repeated}
+    if found:
+        warn(f"{path}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
+             "separate them by semicolons, under the header image,labels")
 
 
 def _normalized(key: str) -> str:

@@ -22,7 +22,7 @@ from sklearn import metrics as sk
 from conftest import unicode_names
 from dataset import load_image
 from dataset.image_list import IMAGE_SUFFIXES, read_image_list, write_image_list
-from dataset.label_table import LabelTable, read_label_table
+from dataset.label_table import CELLS, MISSING, LabelTable, read_label_table
 from utils.errors import InputError
 from utils.metrics import image_ranking_losses, multilabel_metrics, per_label_metrics, single_label_metrics
 
@@ -47,8 +47,9 @@ def spelling(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-label_names = words.filter(lambda name: not set(name) & set(";,|") and name not in ("0", "1"))
-keys = words.filter(lambda key: not set(key) & set("/\\") and not key.startswith(".")
+label_names = words.filter(lambda name: not set(name) & set(""";,|()[]{}"'`“”„‘’«»\ufffd""")
+                           and name.casefold() not in (*CELLS, *MISSING))
+keys = words.filter(lambda key: not set(key) & set("/\\\ufffd") and not key.startswith(".")
                     and not key.lower().endswith(IMAGE_SUFFIXES))
 
 
@@ -100,7 +101,8 @@ def test_tables_that_are_well_formed(examples, tmp_path, record):
 def plainly(text: str) -> tuple[list[str], list[list[int]]]:
     """What a table of 0/1 cells without quotes says, row by row; of the other forms, nothing."""
     lines = [line for line in text.split("\n") if line.strip()]
-    rows = [[cell.strip() for cell in line.split("\t" if "\t" in lines[0] else ",")] for line in lines]
+    delimiter = "\t" if "\t" in lines[0] else next((letter for letter in lines[0] if letter in ",;"), ",")
+    rows = [[cell.strip() for cell in line.split(delimiter)] for line in lines]
     header, *rows = [row for row in rows if any(row)]
     cells = [row[1:] for row in rows]
     if header[1:] == ["label"] or header[1:] == ["labels"] and not all(row in (["0"], ["1"]) for row in cells):

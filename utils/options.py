@@ -68,7 +68,7 @@ def add_data_options(parser: argparse._ActionsContainer, datasets: Iterable[str]
                         help="list file of test images; training only copies it into the run's folder")
     parser.add_argument("--label_path", metavar="TABLE",
                         help="label table, instead of the data set's own: a column of 0/1 per label, or the columns "
-                             "image,labels with names like sea;sand, or image,label with one class; tabs or commas")
+                             "image,labels with names like sea;sand, or image,label with one class")
     parser.add_argument("--train_ratio", type=number(float, 0, 0.99, exclusive=True), metavar="R",
                         help="share of each class to train on if the data have no split; the rest is for testing "
                              "(default: 0.2 for AID, 0.1 for NWPU-RESISC45, 0.8 for Custom)")

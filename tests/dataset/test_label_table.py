@@ -34,7 +34,9 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     (HEADER + "a,1,yes\n", "not 'yes'"), (HEADER + "a,1,0\nb,0,0\na,1,0\n", r"line 4 \('a'\).*already has a row above"),
     ("IMAGE,sea,sea\na,1,0\n", "distinct label names"), ("IMAGE,,sea\na,1,0\n", "distinct label names"),
     ("IMAGE\na\n", "distinct label names"), ("IMAGE,sea,Sea\na,1,0\n", "distinct label names"),
-    ("IMAGE;sea;sand\na;1;0\n", "tabs or commas"),
+    ("IMAGE sea sand\na 1 0\n", "commas, semicolons or tabs"),
+    ("IMAGE;sea;sand\na;1;0,5\n", "must be 0 or 1, not '0,5'"), ("IMAGE;sea\na;1,0\n", "must be 0 or 1, not '1,0'"),
+    ("a,1.0\nb,0.0\n", r"0/1: \['1.0'\]"),
     ("a,1,0\nb,0,1\n", r"0/1: \['0', '1'\]"), (HEADER + "a" * 200_000 + ",1,0\n", "field larger"),
 ])
 def test_bad_tables(tmp_path, content, message):
@@ -50,3 +52,120 @@ def test_missing_and_binary_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(InputError, match="UTF-8"):
         read_label_table(tmp_path / "t.csv")
+
+
+# Tables of names
+
+def read(folder, content, known=None):
+    """The names in each row of a table, as text or bytes, separated by " | "."""
+    (folder / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    table = read_label_table(folder / "t.csv", known)
+    return {key: " | ".join(name for name, label in zip(table.names, row) if label) for key, row in table.rows.items()}
+
+
+@pytest.mark.parametrize("cells, expected", [
+    (['"Beaches, dunes, sands;Inland waters"', "Moors|bog"], ["Beaches, dunes, sands | Inland waters", "Moors|bog"]),
+    (['"Beaches, dunes, sands|Inland waters"', "Moors"], ["Beaches, dunes, sands | Inland waters", "Moors"]),
+    (['"sea, sand"', "ship"], ["sand | sea", "ship"]), (["sea ; sand;", ""], ["sand | sea", ""]),
+    (["sea (deep);(un)paved road", "farmer's land"], ["(un)paved road | sea (deep)", "farmer's land"])])
+def test_one_separator_of_names_in_a_column(tmp_path, cells, expected):
+    assert read(tmp_path, f"image,labels\na,{cells[0]}\nb,{cells[1]}\n") == dict(zip("ab", expected))
+
+
+@pytest.mark.parametrize("cell", ["\"['sea', 'sand']\"", "['sea']", "\"('sea', 'sand')\"", "\"{'sea', 'sand'}\"", "[]",
+                                  "['sea' 'sand']", "'sea'", '"""sea"""', "“sea”;sand", "sand;`sea`", "(sea)"])
+def test_names_in_brackets_and_quotes(tmp_path, cell):
+    with pytest.raises(InputError, match=r"t.csv, line 3 \('b'\): the label .* has brackets or quotes; write sea;sand"):
+        read(tmp_path, f"image,labels\na,sea\nb,{cell}\n")
+    with pytest.raises(InputError, match=r"line 3 \('b'\): the label .* has brackets or quotes; write the class alone"):
+        read(tmp_path, f"image,label\na,sea\nb,{cell}\n")
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "N/A", "#N/A", "<NA>", "-"])
+def test_words_for_a_missing_name(tmp_path, word):
+    with pytest.raises(InputError, match=r"line 3 \('b'\): '.*' is no label; leave the cell empty"):
+        read(tmp_path, f"image,labels\na,sea\nb,{word}\n")
+    with pytest.raises(InputError, match="is no label; give the image a class"):
+        read(tmp_path, f"image,label\na,sea\nb,{word}\n")
+    assert read(tmp_path, f"image,label\na,sea\nb,{word}\n", ["sea", word])["b"] == word  # it was trained with it
+
+
+@pytest.mark.parametrize("cell", ["sea;sand", "sea|sand"])
+def test_several_names_in_a_column_of_classes(tmp_path, cell):
+    with pytest.raises(InputError, match="is not one class; several labels per image need the header image,labels"):
+        read(tmp_path, f"image,label\na,sea\nb,{cell}\n")
+
+
+def test_names_of_a_trained_classifier_may_hold_separators(tmp_path):
+    assert read(tmp_path, 'image,labels\na,"dunes, sands"\nb,"dunes, sands;sea"\n', ["dunes, sands", "sea"]) == {
+        "a": "dunes, sands", "b": "dunes, sands | sea"}
+    assert read(tmp_path, 'image,labels\na,"dunes, sands"\n', ["dunes, sands", "sea"]) == {"a": "dunes, sands"}
+
+
+def test_vectors_in_a_column_of_names(tmp_path):
+    with pytest.raises(InputError, match="cells such as '1,0,1' name no labels; give each label its column"):
+        read(tmp_path, 'image,labels\na,"1,0,1"\nb,"0,0,1"\n')
+    assert read(tmp_path, "image,labels\na,0;1\nb,1\n") == {"a": "0 | 1", "b": "1"}
+
+
+def test_names_that_differ_in_blanks(tmp_path):
+    with pytest.raises(InputError, match="'sea  ice' differs from 'sea ice' above only in case or blanks"):
+        read(tmp_path, "image,labels\na,sea ice\nb,sea  ice\n")
+
+
+@pytest.mark.parametrize("header", ["labels", "label"])
+@pytest.mark.parametrize("names, found", [
+    (["sea", "sand", "sea sand"], "1 label (sea sand)"), (["sea", "sand", "Sand+Sea"], "1 label (Sand+Sea)"),
+    (["sea", "bare soil", "bare soil / sea"], "1 label (bare soil / sea)"),
+    (["sea", "sand", "sea & sand", "sea_sand", "sea-sand"], "3 labels (sea & sand, sea-sand, ...)"),
+    (["sea", "sand", "sea and sand"], "1 label (sea and sand)"),
+    (["海；砂", "海、砂", "海", "砂"], "2 labels"),
+    (["sea+sand", "sand+ship", "ship+sea", "ship+sea+sand"], "4 labels"),
+    ([f"{a} {b}" for a in "abcde" for b in "abcde" if a != b], "20 labels"),
+    (["bare-soil", "mobile-home", "sea ice", "shrub/scrub", "R&D park"], None),
+    (["dense forest", "sparse forest", "dense grass", "sparse grass"], None)])
+def test_names_that_look_like_combinations(tmp_path, capsys, header, names, found):
+    content = f"image,{header}\n" + "".join(f"{number},{name}\n" for number, name in enumerate(names))
+    assert list(read(tmp_path, content).values()) == names
+    warnings = capsys.readouterr().err
+    assert warnings.count("\n") == (found is not None) and (found or "") in warnings
+    read(tmp_path, content, names)
+    assert not capsys.readouterr().err
+
+
+# Tables of Excel and pandas
+
+@pytest.mark.parametrize("content", [
+    "IMAGE\\LABEL;sea;sand\na;1;0\nb;1;1\n", "IMAGE/LABEL,sea,sand\na,1,0\nb,1,1\n",
+    ",sea,sand\na,1.0,0.0\nb,1.0,1\n", "image,sea,sand\na,TRUE,FALSE\nb,true,True\n",
+    "image;labels\na;sea\nb;sea,sand\n", 'image;labels\na;sea\nb;"sea;sand"\n',
+    "image,labels\na,sea\nb,sea;sand\n", "\ufeffimage;sea;sand\r\na;1;0\r\nb;1;1\r\n;;\r\n"])
+def test_tables_of_excel_and_pandas(tmp_path, content):
+    assert {key: set(names.split(" | ")) for key, names in read(tmp_path, content).items()} == {
+        "a": {"sea"}, "b": {"sea", "sand"}}
+
+
+def test_separators_in_the_names_of_a_header(tmp_path):
+    assert read(tmp_path, "image,sea;deep,sand\na,1,0\n") == {"a": "sea;deep"}
+    assert read(tmp_path, 'image;sea, deep;"a;b"\na;1;1\n') == {"a": "sea, deep | a;b"}
+    assert read(tmp_path, '"image; file",sea,sand\na,1,0\n') == {"a": "sea"}
+    assert read(tmp_path, "image,labels\na,1.0\nb,0.0\n") == {"a": "labels", "b": ""}
+
+
+@pytest.mark.parametrize("content, message", [
+    (",image,sea\n0,a.png,1\n", "index=False"), ("Unnamed: 0,image,labels\n0,a,sea\n", "index=False"),
+    ("index;file;sea\n1;a;1\n", "index=False"), ("sea,image\n1,a.tif\n", "first column must name the images"),
+    ("image,lat,lon,sea\na,51.2,0.0,1\n", "not '51.2' .column 'lat'.*remove columns .* such as coordinates"),
+    ("image,sea,lon\na,1,0.0\n", "not '0.0' .column 'lon'.*coordinates"), ("image,sea,X\na,1,1.0\n", "column 'X'"),
+    ("image,labels,split\na,sea,train\n", "two columns, with the header image,labels"),
+    ("image,labels\na;sea\n", r"line 2 \('a;sea'\): 1 cells, but the header has 2"),
+    ("image,class\na,sea\n", "image,label for one class per image"),
+    ("image,Größe\na,1\n".encode("cp1252"), "line 1: not UTF-8 .Windows-1252, perhaps.; save the table as CSV UTF-8"),
+    ("image,labels\na,Stra\ufffde\n", "line 2: not UTF-8"),
+    ("image,sea\na,1\n".encode("utf-16"), "is UTF-16 text; save it as CSV UTF-8"),
+    ("image,sea\na,1\n".encode("utf-16-le"), "is UTF-16 text"),
+    (b"PK\x03\x04\x14\x00", "is a spreadsheet; save it as CSV UTF-8"), (b"\xd0\xcf\x11\xe0\xa1", "is a spreadsheet")])
+def test_tables_of_excel_and_pandas_that_are_refused(tmp_path, content, message):
+    with pytest.raises(InputError, match=message) as error:
+        read(tmp_path, content)
+    assert str(tmp_path / "t.csv") in str(error.value)
