@@ -9,8 +9,8 @@ import numpy as np
 from utils.errors import InputError, summarize_names, warn
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
-from .image_list import find_images, read_image_list, write_image_list
-from .label_table import LabelTable, read_label_table
+from .image_list import find_images, is_visible, read_image_list, write_image_list
+from .label_table import SPREADSHEETS, LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
 
@@ -189,10 +189,28 @@ def _merge(classes_of_lists: list[dict[Path, str]]) -> dict[Path, str]:
 
 
 def _custom_table(layout: Layout, root: Path) -> Path | None:
-    """The label table of the user's own images, if there is one: in the root, or in a folder that an archive left."""
+    """The label table of the user's own images, if there is one: in the root, or in a folder that an archive left.
+
+    Raises:
+        InputError: for two tables, or a spreadsheet and no table.
+    """
     innermost = unpacked(root) if root.is_dir() else root
     folders = [folder for folder in (innermost, *innermost.parents) if folder.is_relative_to(root)]
-    return next(filter(None, map(layout.table, folders)), None)
+    files = [path for folder in folders if layout.tables and folder.is_dir() for path in sorted(folder.iterdir())
+             if path.is_file() and is_visible(path.name)]
+    tables = [path for path in files if path.name.lower() in layout.tables]
+    sheets = [path for path in files if path.suffix.lower() in SPREADSHEETS]
+    if len(tables) > 1:
+        raise InputError(f"{tables[0]} and {tables[1]} are both label tables; remove one, or give one by --label_path")
+    if sheets and not tables:
+        raise InputError(f"{sheets[0]} is a spreadsheet; save it as CSV UTF-8 named {layout.tables[0]}, or move it "
+                         "elsewhere if it is no label table")
+    unused = [path.name for path in files
+              if path.suffix.lower() in (".csv", ".tsv", *SPREADSHEETS) and path not in tables]
+    if unused:
+        warn(f"ignored {summarize_names(unused, 'table')} in {root}: a label table is named {layout.tables[0]}, or "
+             "given by --label_path")
+    return tables[0] if tables else None
 
 
 def label_images(source: Source) -> dict[str, Split]:

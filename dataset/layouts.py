@@ -22,10 +22,6 @@ class Layout:
     is_test: Callable[[Path], bool] | None = None
     train_ratio: float | None = None
 
-    def table(self, root: Path) -> Path | None:
-        """The label table below `root`, if there is one."""
-        return next((root / table for table in self.tables if (root / table).is_file()), None)
-
     def locate(self, root: Path) -> tuple[list[Path], Path]:
         """The image folders and the label table below `root`.
 
@@ -34,7 +30,7 @@ class Layout:
         """
         folders = next((alternative for alternative in self.folders
                         if all((root / folder).is_dir() for folder in alternative)), None)
-        table = self.table(root)
+        table = next((root / table for table in self.tables if (root / table).is_file()), None)
         if folders is None or table is None:
             what = "folder " + " and ".join(self.folders[0]) if folders is None else f"table {self.tables[0]}"
             raise InputError(f"there is no {what} in {root}; download: {self.download}; "

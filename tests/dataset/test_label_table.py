@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from conftest import NAMES, random_labels, write_table
+from conftest import NAMES, random_labels, write_classes, write_table
+from dataset import load_data
 from dataset.label_table import read_label_table
 from utils.errors import InputError
 
@@ -169,3 +170,46 @@ def test_tables_of_excel_and_pandas_that_are_refused(tmp_path, content, message)
     with pytest.raises(InputError, match=message) as error:
         read(tmp_path, content)
     assert str(tmp_path / "t.csv") in str(error.value)
+
+
+# Tables next to the images
+
+def test_a_table_with_capitals_next_to_class_folders(tmp_path, capsys):
+    write_classes(tmp_path, {"a": 12, "b": 12})
+    rows = [f"{path.name},{'xy'[number % 2]}\n" for number, path in enumerate(sorted(tmp_path.rglob("*.jpg")))]
+    (tmp_path / "Labels.CSV").write_text("image,labels\n" + "".join(rows))
+    (tmp_path / "labels.xlsx").write_bytes(b"PK\x03\x04")  # what it was saved from
+    assert load_data("Custom", tmp_path).label_names == ["x", "y"]
+    assert "ignored 1 table (labels.xlsx)" in capsys.readouterr().err
+    (tmp_path / "labels.tsv").write_text("")
+    with pytest.raises(InputError, match="Labels.CSV and .*labels.tsv are both label tables; remove one"):
+        load_data("Custom", tmp_path)
+    assert load_data("Custom", tmp_path, label_path=tmp_path / "Labels.CSV").label_names == ["x", "y"]
+
+
+def test_two_tables_in_two_folders(tmp_path):
+    write_classes(tmp_path / "unpacked", {"a": 12, "b": 12})
+    for folder in (tmp_path, tmp_path / "unpacked"):
+        (folder / "labels.csv").write_text("image,labels\n")
+    with pytest.raises(InputError, match="unpacked/labels.csv and .*labels.csv are both label tables"):
+        load_data("Custom", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "Zuordnung.XLS", "labels.ods"])
+@pytest.mark.parametrize("folders", ["", "train test"])
+def test_a_spreadsheet_next_to_class_folders(tmp_path, name, folders):
+    for folder in folders.split() or [""]:
+        write_classes(tmp_path / folder, {"a": 12, "b": 12})
+    (tmp_path / f"._{name}").write_bytes(b"")  # macOS
+    assert len(load_data("Custom", tmp_path).splits["train"].images) > 10
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"{name} is a spreadsheet; save it as CSV UTF-8 named labels.csv, or move it"):
+        load_data("Custom", tmp_path)
+
+
+def test_a_table_of_another_name_next_to_a_split(tmp_path, capsys):
+    for folder in ("train", "test"):
+        write_classes(tmp_path / folder, {"a": 12, "b": 12})
+    (tmp_path / "Annotations.csv").write_text("image,labels\n")
+    assert load_data("Custom", tmp_path).label_names == ["a", "b"]
+    assert "ignored 1 table (Annotations.csv) in" in capsys.readouterr().err
