@@ -11,7 +11,7 @@ from utils.errors import InputError
 from utils.run.checkpoint import read_weight_file
 
 from .networks import NETWORKS
-from .weights import load_backbone, load_classifier, state_dict_of
+from .weights import load_backbone, load_classifier, tensors_of
 
 _ALIASES = {"vgg-16": "VGGNet-16"}
 
@@ -47,7 +47,7 @@ def build_model(name: str, num_labels: int, pretrained: str | Path | None = None
     if str(pretrained) == "imagenet":
         tensors, source = _imagenet_weights(network.imagenet), f"ImageNet weights {network.imagenet}"
     else:
-        tensors, source = state_dict_of(read_weight_file(pretrained), str(pretrained)), str(pretrained)
+        tensors, source = tensors_of(read_weight_file(pretrained), str(pretrained)), str(pretrained)
     print(load_backbone(model, tensors, network.classifier, source))
     linear_layers = [module for prefix, module in model.named_modules()
                      if f"{prefix}.".startswith(network.classifier) and isinstance(module, nn.Linear)]
@@ -63,7 +63,7 @@ def load_trained(path: str | Path, name: str | None = None,
 
     Args:
         path: a checkpoint of Train.py, which records its network and labels; or a bare state dict, which needs
-            `name` and `num_labels`.
+            `name` and `num_labels`. If a prefix of its names is removed, it is printed.
     Returns:
         The model, and the metadata of the checkpoint, such as "label_names", "image_size", "mean", "std" and "epoch";
         an empty dict for a bare state dict.
@@ -71,7 +71,7 @@ def load_trained(path: str | Path, name: str | None = None,
         InputError: if the file is unreadable, incomplete or for another network.
     """
     content, source = read_weight_file(path), str(path)
-    tensors = state_dict_of(content, source)
+    tensors = tensors_of(content, source)
     if "label_names" in content:
         missing = {"model", "image_size", "mean", "std", "epoch", "args"} - content.keys()
         if missing:
@@ -89,7 +89,9 @@ def load_trained(path: str | Path, name: str | None = None,
     else:
         metadata = {}
     model = build_model(name, num_labels)
-    load_classifier(model, tensors, source)
+    removed = load_classifier(model, tensors, source)
+    if removed and not metadata:
+        print(f"{source}: loaded{removed}")
     return model.eval(), metadata
 
 

@@ -314,12 +314,17 @@ def test_bad_checkpoints(trained, capsys, tmp_path):
     assert "check --model" in error
 
 
-def test_bare_state_dict(trained, ucm, tmp_path):
-    torch.save(torch.load(trained / "best.pth")["state_dict"], tmp_path / "bare.pth")
+def test_bare_state_dict(trained, ucm, tmp_path, capsys):
+    state = torch.load(trained / "best.pth")["state_dict"]
+    torch.save({"net": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "bare.pth")
     expected = evaluate("--weights_path", trained / "best.pth")
-    bare = evaluate("--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4, "--dataset",
-                    "UCM_Multilabel", "--data_root", ucm, "--image_size", 64, "--test_batch_size", 2)
-    assert bare["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+    assert "prefix" not in capsys.readouterr().out
+    options = ["--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4, "--dataset",
+               "UCM_Multilabel", "--data_root", ucm, "--image_size", 64, "--test_batch_size", 2]
+    assert evaluate(*options)["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
+    assert "bare.pth: loaded; prefix 'net.module.' removed" in capsys.readouterr().out
+    torch.save({**state, "fc.bias": state["fc.bias"] * torch.nan}, tmp_path / "bare.pth")
+    assert "fc.bias holds NaN or infinity" in fails(capsys, evaluate, *options)
 
 
 def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path, capsys):

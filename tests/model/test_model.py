@@ -77,21 +77,84 @@ def test_weight_file_formats(torchvision_resnet18, tmp_path, wrap, capsys):
     assert "100 of its 100 weights" in report and "unused in the file: 2 (fc.weight, fc.bias)" in report
 
 
+def write(path, content):
+    torch.save(content, path)
+    return path
+
+
 def test_a_few_missing_tensors_are_reported_and_many_are_rejected(torchvision_resnet18, tmp_path, capsys):
-    state = torchvision_resnet18.state_dict()
-    del state["conv1.weight"]
-    torch.save(state, tmp_path / "w.pth")
-    build_model("Resnet-18", 5, tmp_path / "w.pth")
-    assert "99 of its 100 weights; missing: 1 (conv1.weight)" in capsys.readouterr().out
-    torch.save({**state, "conv1.weight": torch.zeros(64, 4, 7, 7)}, tmp_path / "w.pth")  # of another shape
-    build_model("Resnet-18", 5, tmp_path / "w.pth")
-    assert "99 of its 100 weights; missing: 1 (conv1.weight)" in capsys.readouterr().out
-    torch.save({name: tensor for name, tensor in state.items() if not name.startswith("layer4")}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match="does not fit this network: .* of the backbone's 100 tensors"):
-        build_model("Resnet-18", 5, tmp_path / "w.pth")
+    state, path = torchvision_resnet18.state_dict(), tmp_path / "w.pth"
+    build_model("Resnet-18", 5, write(path, {name: state[name] for name in state if name != "bn1.bias"}))
+    assert "99 of its 100 weights; missing, so untrained: 1 (bn1.bias)" in capsys.readouterr().out
+    for missing in ("layer4", "conv1.weight"):  # a random first layer spoils what comes after it
+        write(path, {name: tensor for name, tensor in state.items() if not name.startswith(missing)})
+        with pytest.raises(InputError, match="does not fit this network: .* of the backbone's 100 tensors"):
+            build_model("Resnet-18", 5, path)
     with pytest.raises(InputError, match="0 of the backbone's"):
-        torch.save({"x": torch.zeros(1)}, tmp_path / "w.pth")
-        build_model("Resnet-18", 5, tmp_path / "w.pth")
+        build_model("Resnet-18", 5, write(path, {"x": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("file, name, message", [
+    ("resnet101", "Resnet-50", r"another network, with tensors that this one lacks: 306 \(layer3.6.conv1.weight, "),
+    ("resnet34", "Resnet-18", r"another network, .* \(layer1.2.conv1.weight, "),
+    ("vgg19_bn", "VGGNet-16", "does not fit this network"),
+    ("swin_s", "Swin-T", r"another network, .* \(features.5.6.norm1.weight, "),
+    ("wide_resnet50_2", "Resnet-50", r"layer1.0.conv1.weight is 128x64x1x1 in the file but 64x64x1x1 .* \(and "),
+])
+def test_a_relative_of_the_network_is_refused(tmp_path, file, name, message):
+    """Also where all of the backbone's names are in the file."""
+    with torch.device("meta"):  # names and shapes; no time for numbers
+        shapes = getattr(models, file)().state_dict()
+    path = write(tmp_path / "w.pth", {key: torch.zeros(()).expand(tensor.shape) for key, tensor in shapes.items()})
+    with pytest.raises(InputError, match=message):
+        build_model(name, 5, path)
+
+
+def test_a_projection_head_is_unused(torchvision_resnet18, tmp_path, capsys):
+    heads = {"fc.0.weight": torch.zeros(3), "head.weight": torch.zeros(3), "queue": torch.zeros(3)}
+    build_model("Resnet-18", 5, write(tmp_path / "w.pth", torchvision_resnet18.state_dict() | heads))
+    assert "unused in the file: 5 (fc.weight, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stem, message", [
+    (torch.zeros(64, 13, 7, 7), "conv1.weight is 64x13x7x7 in the file but 64x3x7x7 in this network; .* RGB images"),
+    (torch.zeros(64, 3, 7, 7, dtype=torch.int8), "conv1.weight holds torch.int8"),
+    (torch.full((64, 3, 7, 7), torch.nan), "conv1.weight holds NaN or infinity"),
+    (torch.full((64, 3, 7, 7), 1e300, dtype=torch.float64), "conv1.weight holds NaN or infinity"),
+    (torch.full((64, 3, 7, 7), -torch.inf, dtype=torch.float16), "conv1.weight holds NaN or infinity"),
+])
+def test_a_first_layer_that_cannot_be_used(tmp_path, stem, message):
+    path = write(tmp_path / "w.pth", {"model": build_model("Resnet-18", 5).state_dict() | {"conv1.weight": stem}})
+    for load in (build_model, lambda name, num_labels, file: load_trained(file, name, num_labels)):
+        with pytest.raises(InputError, match=message):
+            load("Resnet-18", 5, path)
+
+
+def prefixed(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "model.", "backbone.", "net.encoder.", "layer1."])
+def test_a_prefix_is_removed(torchvision_resnet18, tmp_path, capsys, prefix):
+    state = torchvision_resnet18.state_dict()
+    path = write(tmp_path / "w.pth", prefixed(prefix, state) | {"head.weight": torch.zeros(3)})
+    expected, unused = state["layer4.1.conv2.weight"], "unused in the file: 3 (fc.weight, fc.bias, head.weight)"
+    assert torch.equal(build_model("Resnet-18", 5, path).layer4[1].conv2.weight, expected)
+    assert f"100 of its 100 weights); {unused}; prefix '{prefix}' removed; the cl" in capsys.readouterr().out
+    model, _ = load_trained(path, "Resnet-18", 1000)
+    assert torch.equal(model.fc.weight, state["fc.weight"])
+    assert capsys.readouterr().out == f"{path}: loaded; prefix '{prefix}' removed\n"
+
+
+def test_a_prefix_that_several_networks_of_a_file_could_have(torchvision_resnet18, tmp_path, capsys):
+    """MoCo's query encoder is what it trains; the key encoder is a moving average."""
+    state = torchvision_resnet18.state_dict()
+    key = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    moco = prefixed("module.encoder_q.", state) | prefixed("module.encoder_k.", key) | {"module.queue": torch.eye(3)}
+    path = write(tmp_path / "w.pth", {"epoch": 200, "state_dict": moco, "optimizer": {"state": {0: torch.eye(3)}}})
+    assert torch.equal(build_model("Resnet-18", 5, path).conv1.weight, state["conv1.weight"])
+    assert ("; prefix 'state_dict.module.encoder_q.' removed ('state_dict.module.encoder_k.' would fit as well)"
+            in capsys.readouterr().out)
 
 
 class RunsCode:
@@ -110,7 +173,10 @@ def test_unusable_weight_files(tmp_path, capsys):
         with pytest.raises(InputError, match="not a readable PyTorch weight file"):
             build_model("Resnet-18", 5, path)
     assert "code ran" not in capsys.readouterr().out
-    for content, message in ((torch.zeros(3), "holds a Tensor"), ({"a": 1}, "holds no weights")):
+    circular = {}
+    circular["a"] = circular
+    for content, message in ((torch.zeros(3), "holds a Tensor"), ({"a": 1}, "holds no weights"),
+                             (circular, "holds no weights")):
         torch.save(content, path)
         with pytest.raises(InputError, match=message):
             build_model("Resnet-18", 5, path)
@@ -148,7 +214,7 @@ def test_load_trained_bare_state_dict(tmp_path):
     assert metadata == {} and not loaded.training and torch.equal(loaded.fc.weight, model.fc.weight)
     with pytest.raises(InputError, match="give --model and --label_num"):
         load_trained(tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"does not fit .*shape: 2 \(fc.weight, fc.bias\)"):
+    with pytest.raises(InputError, match=r"fc.weight is 5x512 in the file but 6x512 in this network \(and 1 more\)"):
         load_trained(tmp_path / "w.pth", "Resnet-18", 6)
     with pytest.raises(InputError, match="does not fit"):
         load_trained(tmp_path / "w.pth", "MobileNet-V2", 5)
