@@ -1,5 +1,6 @@
 """Train.py and Test.py end to end on miniature data sets in the distributors' layouts, and with bad input."""
 
+import argparse
 import csv
 import json
 import subprocess
@@ -325,6 +326,8 @@ def test_bare_state_dict(trained, ucm, tmp_path, capsys):
     assert "bare.pth: loaded; prefix 'net.module.' removed" in capsys.readouterr().out
     torch.save({**state, "fc.bias": state["fc.bias"] * torch.nan}, tmp_path / "bare.pth")
     assert "fc.bias holds NaN or infinity" in fails(capsys, evaluate, *options)
+    torch.save({"state_dict": state, "args": argparse.Namespace()}, tmp_path / "bare.pth")
+    assert "a pickled argparse.Namespace" in fails(capsys, evaluate, *options)
 
 
 def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path, capsys):

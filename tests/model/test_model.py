@@ -1,7 +1,12 @@
 """Networks return their classifier's input; weight files are loaded, reported and rejected as documented."""
 
 import pickle
+import shlex
+import struct
+import sys
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from torchvision import models
@@ -180,6 +185,47 @@ def test_unusable_weight_files(tmp_path, capsys):
         torch.save(content, path)
         with pytest.raises(InputError, match=message):
             build_model("Resnet-18", 5, path)
+
+
+class Unknown:
+    pass
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save, kind", [
+    (lambda model, path: torch.save({"state_dict": model.state_dict(), "args": Namespace(lr=1)}, path),
+     "a pickled argparse.Namespace"),
+    (lambda model, path: torch.save({"model": model.state_dict(), "acc": np.float64(0.5)}, path), "numpy.*scalar"),
+    (lambda model, path: torch.save({"net": model, "of": Unknown()}, path, _use_new_zipfile_serialization=False),
+     "a pickled torchvision.models.resnet.ResNet"),
+    (lambda model, path: torch.save(model, path, pickle_protocol=4), "a pickled object"),
+    (lambda model, path: path.write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor
+                                                        in model.state_dict().items()}, 2)), "a pickled numpy"),
+    (lambda model, path: torch.jit.script(model).save(path), "a TorchScript archive"),
+])
+def test_other_types_of_files_come_with_a_command_that_converts_them(torchvision_resnet18, tmp_path, save, kind, capsys):
+    path = tmp_path / "a b.pth"
+    save(torchvision_resnet18, path)
+    with pytest.raises(InputError, match=f"not a readable .* {kind}.* if you trust") as error:
+        build_model("Resnet-18", 5, path)
+    python, option, code, *files = shlex.split(str(error.value).split(" with: ")[1])
+    assert (python, option) == ("python", "-c") and files == [str(path), str(tmp_path / "a b_tensors.pth")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["-c", *files])
+        exec(code, {})  # as python -c does
+    model = build_model("Resnet-18", 5, files[1])
+    assert torch.equal(model.conv1.weight, torchvision_resnet18.conv1.weight)
+
+
+@pytest.mark.parametrize("content, message", [
+    (struct.pack("<Q", 30) + b'{"conv1.weight":{"dtype":"F32"', "a safetensors file: .* with: python -c .*load_file"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS.*git lfs pull"),
+])
+def test_files_that_pytorch_does_not_write(tmp_path, content, message):
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        build_model("Resnet-18", 5, path)
 
 
 def test_imagenet_weights_come_from_torch_hubs_folder(torchvision_resnet18, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Files of tensors: checkpoints are written whole or not at all; reading a file runs no code from it."""
 
 import random
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,16 @@ import torch
 
 from utils.errors import InputError
 from utils.run.atomic import atomic_write
+
+# Each writes the tensors of one file, the first argument, to another, which torch.load(weights_only=True) reads.
+_CONVERT_SAFETENSORS = ("import sys, torch, safetensors.torch; "
+                        "torch.save(safetensors.torch.load_file(sys.argv[1]), sys.argv[2])")
+_CONVERT_TORCHSCRIPT = "import sys, torch; torch.save(torch.jit.load(sys.argv[1], 'cpu').state_dict(), sys.argv[2])"
+_CONVERT_PICKLED = ("import sys, pickle, numpy, torch; tensors = lambda x: "
+                    "tensors(x.state_dict()) if hasattr(x, 'state_dict') else "
+                    "{k: tensors(v) for k, v in x.items()} if isinstance(x, dict) else "
+                    "torch.as_tensor(x) if isinstance(x, (torch.Tensor, numpy.ndarray)) else None; "
+                    "torch.save(tensors(LOAD), sys.argv[2])")
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -36,7 +48,8 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
     """The content of a PyTorch file, on the CPU.
 
     Raises:
-        InputError: if the file is missing, unreadable, or does not hold a dict.
+        InputError: if the file is missing, unreadable, or does not hold a dict; for a file of another type, with the
+            command that converts it.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,11 +57,35 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - on garbage, torch raises almost anything, even IndexError
-        raise InputError(f"{path} is not a readable PyTorch weight file, or holds more than tensors and plain values; "
-                         "download or copy it again") from error
+        raise InputError(f"{path} is not a readable PyTorch weight file: {_explain(path, error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__} instead of weights by name")
     return content
+
+
+def _explain(path: Path, error: Exception) -> str:
+    """What a file is that torch.load refuses with `error`, and the command that converts it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    with open(path, "rb") as file:
+        start = file.read(40)
+    pickled = re.search(r"GLOBAL (\S+\.\S+) was not an allowed global|Unsupported operand 149", str(error))
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1e8:  # the header, after its length
+        kind, convert = "it is a safetensors file: convert it, after pip install safetensors,", _CONVERT_SAFETENSORS
+    elif "TorchScript" in str(error):
+        kind, convert = "it is a TorchScript archive: if you trust it, extract its weights", _CONVERT_TORCHSCRIPT
+    elif pickled:  # unlike os.system and the like, which torch blocks: no advice on how to run those
+        kind = (f"it holds a pickled {pickled[1] or 'object'}, and unpickling can run code: if you trust the file, "
+                "extract its tensors where its classes can be imported,")
+        by_torch = start[:2] == b"PK" or torch.serialization.MAGIC_NUMBER.to_bytes(10, "little") in start
+        convert = _CONVERT_PICKLED.replace("LOAD", "torch.load(sys.argv[1], 'cpu', weights_only=False)" if by_torch else
+                                           "pickle.load(open(sys.argv[1], 'rb'), encoding='latin1')")
+    elif start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS: fetch the file itself with git lfs pull"
+    else:
+        return "it is damaged or of another type; download or copy it again"
+    target = path.with_name(f"{path.stem}_tensors.pth")
+    return f'{kind} with: python -c "{convert}" {shlex.quote(str(path))} {shlex.quote(str(target))}'
 
 
 def seed_everything(seed: int, epoch: int = 0) -> None:
