@@ -31,7 +31,7 @@ from dataset import (
     cached_images,
     dataset_name,
     eval_transform,
-    fingerprint,
+    fingerprints,
     images_of_step,
     load_data,
     load_image,
@@ -143,13 +143,13 @@ def build_criterion(args: argparse.Namespace) -> torch.nn.Module:
         raise InputError(str(error)) from error
 
 
-def find_data(args: argparse.Namespace) -> Data:
-    """The data set that the options name, checked to be fit for training."""
-    lists = options.list_files(args)
+def find_data(args: argparse.Namespace, folder: Path | None) -> Data:
+    """The data set that the options name, checked to be fit for training; of a resumed run, in its own split."""
+    lists = options.list_files(args) or run_folder.lists_of_split(folder)
     if lists and "train" not in lists:
         raise InputError("--val_dir and --test_dir need --train_dir too, or their images could be trained on")
     data = load_data(args.dataset, args.data_root, lists, args.label_path, args.seed, args.train_ratio)
-    data.check_options(args.label_num, args.train_ratio)
+    data.check_options(args.label_num, None if folder else args.train_ratio)
     data.check_trainable()
     if args.loss == "ce" and not data.single_label:
         raise InputError(f"--loss ce needs exactly one class per image, and {args.dataset} has labels: use bce, or see "
@@ -173,14 +173,17 @@ def build_loaders(args: argparse.Namespace, data: Data, device: torch.device) ->
                          device))
 
 
-def describe_classifier(args: argparse.Namespace, data: Data) -> dict[str, Any]:
-    """The metadata of a checkpoint: all it takes to use the network, and to recognise what it was trained on."""
+def describe_classifier(args: argparse.Namespace, data: Data, checkpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """The metadata of a checkpoint: all it takes to use the network, and to recognise what it was trained on. A resumed
+    run has the test images of its start."""
     loss, trainval = LOSSES[args.loss], {split: data.splits[split] for split in ("train", "val")}
+    images = [image for split in trainval.values() for image in split.images]
     return {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
             "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "single_label": data.single_label,
             "activation": loss.activation, "loss_title": loss.title,
             "buffer_halfwidth": loss.buffer_halfwidth and getattr(args, loss.buffer_halfwidth),
-            "trained_on": [fingerprint(image) for split in trainval.values() for image in split.images],
+            "trained_on": fingerprints(images, like=checkpoint["trained_on"] if checkpoint else ()),
+            "test_images": checkpoint.get("test_images") if checkpoint else data.test_fingerprints(),
             "labels": {name: torch.from_numpy(split.labels) for name, split in trainval.items()},
             "args": options.with_absolute_paths(args), "defaults": defaults()}
 
@@ -215,9 +218,9 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     device = options.select_device(args.device)
     seed_everything(args.seed)
 
-    criterion, data = build_criterion(args), find_data(args)
+    criterion, data = build_criterion(args), find_data(args, folder)
     print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}")
-    metadata = describe_classifier(args, data)
+    metadata = describe_classifier(args, data, checkpoint)
     if checkpoint:
         images = [*data.splits["train"].images, *data.splits["val"].images]
         resume.check_same_data(folder, checkpoint, metadata, images)

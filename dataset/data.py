@@ -9,7 +9,7 @@ import numpy as np
 from utils.errors import InputError, summarize_names, warn
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
-from .image_list import find_images, is_visible, read_image_list, write_image_list
+from .image_list import find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
 from .label_table import SPREADSHEETS, LabelTable, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
@@ -71,6 +71,11 @@ class Data:
         """The counts of labels and of images in each split."""
         counts = ", ".join(f"{len(split.images)} {name}" for name, split in self.splits.items())
         return f"{summarize_names(self.label_names, 'class' if self.single_label else 'label')}, {counts} images"
+
+    def test_fingerprints(self) -> dict[str, str] | None:
+        """The names of the test images, relative to the root, with their fingerprints; None if there is no test set."""
+        images = self.splits["test"].images if "test" in self.splits else []
+        return dict(zip((relative_name(self.root, image) for image in images), fingerprints(images))) or None
 
     def write_lists(self, folder: Path) -> None:
         """Write train.txt, val.txt, test.txt, which --train_dir, --val_dir and --test_dir read."""

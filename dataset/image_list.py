@@ -1,11 +1,15 @@
 """List files: one image per line, "path class"; the class may be absent, and paths may hold spaces."""
 
+import hashlib
 import os
 import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from tqdm import tqdm
 
 from utils.errors import InputError, summarize_names, warn
 from utils.run.atomic import write_text
@@ -118,7 +122,8 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
             continue
         if image is None:
             raise InputError(f"{path}, line {number}: there is no image {match[1]} below "
-                             f"{' or '.join(dict.fromkeys(map(str, (*roots, path.parent))))}")
+                             f"{' or '.join(dict.fromkeys(map(str, (*roots, path.parent))))}; --data_root names "
+                             "another place")
         if image in classes:
             repeated.append(match[1])
         name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
@@ -144,8 +149,23 @@ def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Se
     write_text(path, "".join(lines))
 
 
-def fingerprint(image: Path) -> str:
-    """Identify an image file regardless of its name and place: its size, and a checksum of its last 16 KB."""
+def fingerprints(images: Sequence[Path], like: Sequence[str] = ()) -> list[str]:
+    """Identify image files regardless of their names and places: a digest of each file's whole content.
+
+    Args:
+        like: fingerprints to compare with; those of older checkpoints hold the size and the last 16 KB only.
+    """
+    digest = _digest_of_tail if like and "-" in like[0] else _digest
+    with ThreadPoolExecutor() as pool:
+        return list(tqdm(pool.map(digest, images), "identifying", len(images), unit="image", leave=False, delay=2))
+
+
+def _digest(image: Path) -> str:
+    with open(image, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _digest_of_tail(image: Path) -> str:
     with open(image, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 16384))

@@ -3,25 +3,27 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from utils.errors import InputError, warn
+from utils.errors import InputError, summarize_names, warn
 
-from .data import Data, Split, load_data
-from .image_list import fingerprint
+from .data import Data, Source, Split, find_source, label_images, make_splits
+from .image_list import fingerprints, relative_name
 from .layouts import dataset_name
 
-# Data sets contain a few duplicates; a larger share of known images is no coincidence.
-DUPLICATES = 0.05
 _KINDS = {False: "several labels per image", True: "one label per image"}
+_ADVICE = "name the images to test with --test_dir, as in the run's test.txt"
 
 
 def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str | None, test_dir: str | None,
                    label_path: str | None) -> Data:
-    """The images to test a checkpoint on: what the options name, else the test images of its training.
+    """The images to test a checkpoint on: the test images of its run, unless the options name others.
+
+    The run's test images are found by the names that the checkpoint records, wherever the data set lies now and
+    whatever was added to it. Of other images, those that were trained or validated on are left out.
 
     Args:
         metadata: the checkpoint's; empty for a bare state dict.
@@ -36,52 +38,91 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
     if same_files and training["train_dir"] and not (test_dir or training["test_dir"]):
         raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
                          "split: name the images to test with --test_dir")
-    test_dir = test_dir or (training["test_dir"] if same_files else None)
-    label_path = label_path or (training["label_path"] if same_files else None)
-    data = load_data(dataset, data_root or training.get("data_root", "./data"),
-                     {"test": test_dir} if test_dir else None, label_path, training.get("seed", 3050),
-                     training.get("train_ratio") if same_dataset else None, metadata.get("label_names"))
-    if metadata.get("single_label", data.single_label) != data.single_label:
+    lists = {"test": test_dir or training["test_dir"]} if test_dir or (same_files and training["test_dir"]) else None
+    absent: list[str] = []
+    source = find_source(dataset, data_root or training.get("data_root", "./data"), lists,
+                         label_path or (training["label_path"] if same_files else None), metadata.get("label_names"),
+                         absent if lists and not test_dir else None)
+    if metadata.get("single_label", source.labels.single_label) != source.labels.single_label:
         raise InputError(f"the checkpoint was trained for {_KINDS[metadata['single_label']]}, but the data have "
-                         f"{_KINDS[data.single_label]}")
-    return _without_training_images(data, metadata, is_list=bool(test_dir))
+                         f"{_KINDS[source.labels.single_label]}")
+    if same_dataset and not test_dir and metadata.get("test_images"):
+        images, missing = _find_by_name(source, metadata["test_images"])
+        if not missing:
+            return _test_images_of_run(source, images, metadata)
+        if same_files:
+            raise InputError(f"{summarize_names(missing, 'test image')} of this checkpoint's run cannot be found below "
+                             f"{source.root}: restore them, or {_ADVICE}")
+    data = make_splits(source, label_images(source), training.get("train_ratio") if same_dataset else None,
+                       training.get("seed", 3050))
+    return _without_known_images(data, metadata, test_dir)
 
 
-def _without_training_images(data: Data, metadata: dict[str, Any], is_list: bool) -> Data:
-    """Refuse to test on images that were trained or validated on, except a few duplicates; images in a list are tested
-    with a warning. Other images than those of the training need no split: all are tested."""
-    advice = "name the images to test with --test_dir, as in the run's test.txt"
+def _find_by_name(source: Source, names: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The images below the root with these relative names, or in another format, and the names without an image."""
+    available = {relative_name(source.root, image): image for image in source.all_images()}
+    any_format = {str(PurePosixPath(name).with_suffix("")): image for name, image in available.items()}
+    found = [available.get(name) or any_format.get(str(PurePosixPath(name).with_suffix(""))) for name in names]
+    return [image for image in found if image], [name for name, image in zip(names, found) if not image]
+
+
+def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, Any]) -> Data:
+    recorded, now = list(metadata["test_images"].values()), fingerprints(images)
+    changed = [str(image) for image, before, after in zip(images, recorded, now) if before != after]
+    if changed:
+        warn(f"the content of {summarize_names(changed, 'test image')} changed since the training")
+    _warn_of_known(np.isin(now, metadata["trained_on"]).sum(), len(now))
+    source = replace(source, images={"test": images}, must_be_complete=False)
+    return make_splits(source, label_images(source), None, seed=0)
+
+
+def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | None) -> Data:
+    """The test images, or all images of data without a split, but none that were trained or validated on. A list may
+    name validation images, and the run's test images even if they have duplicates in training."""
     if data.train_ratio and "trained_on" not in metadata:
         raise InputError(f"this file does not record which images it was trained on, and {data.root} has no split: "
-                         f"{advice}")
-    trained_on, all_images = set(metadata.get("trained_on", ())), data.all_images()
-    known = {image for image in all_images.images if trained_on and fingerprint(image) in trained_on}
-    if data.train_ratio and len(known) <= DUPLICATES * len(all_images.images):
-        print(f"{data.root}: not the images of the training, so all {len(all_images.images)} are tested")
-        data = replace(data, splits={"test": all_images})
-    if "test" not in data.splits or not data.splits["test"].images:
-        raise InputError(f"{data.root} has no test images: {advice}")
-    images = data.splits["test"].images
-    count = sum(image in known for image in images)
-    if count > DUPLICATES * len(images) and not is_list:
-        raise InputError(f"{count} of the {len(images)} test images below {data.root} were trained or validated on: "
-                         f"{advice}")
+                         f"{_ADVICE}")
+    pool = data.all_images() if data.train_ratio else data.splits.get("test")
+    if pool is None or not pool.images:
+        raise InputError(f"{data.root} has no test images: {_ADVICE}")
+    trained_on = metadata.get("trained_on", ())
+    digests = fingerprints(pool.images, like=trained_on) if trained_on else [""] * len(pool.images)
+    known, of_run = set(trained_on), {}
+    if test_dir:
+        known = set(trained_on[:len(metadata.get("labels", {}).get("train", trained_on))])
+        of_run = metadata.get("test_images", {})
+    left_out = np.array([digest in known and relative_name(data.root, image) not in of_run
+                         for image, digest in zip(pool.images, digests)])
+    where, used = test_dir or data.root, "trained on" if test_dir else "trained or validated on"
+    if left_out.all():
+        raise InputError(f"all {len(left_out)} test images of {where} were {used}: {_ADVICE}")
+    if left_out.any():
+        warn(f"{left_out.sum()} of the {len(left_out)} images of {where} were {used} and are left out")
+    elif data.train_ratio and trained_on:
+        print(f"{data.root}: none of its {len(left_out)} images was trained or validated on, so all are tested")
+    tested = np.flatnonzero(~left_out)
+    _warn_of_known(np.isin(digests, trained_on)[tested].sum(), len(tested))
+    return replace(data, splits={"test": Split([pool.images[index] for index in tested], pool.labels[tested])})
+
+
+def _warn_of_known(count: int, number: int) -> None:
     if count:
-        warn(f"{count} of the {len(images)} test images, or duplicates of them, were trained or validated on")
-    return data
+        warn(f"{count} of the {number} test images, or duplicates of them, were trained or validated on")
 
 
 def labels_in_order(data: Data, label_names: list[str]) -> np.ndarray:
     """The test labels (N, C) with columns in the order of the checkpoint's label names.
 
     Raises:
-        InputError: if the names differ.
+        InputError: if the names differ, except for names that no test image has.
     """
-    if sorted(data.label_names) != sorted(label_names):
-        only_data, only_checkpoint = set(data.label_names) - set(label_names), set(label_names) - set(data.label_names)
+    labels = data.splits["test"].labels
+    only_data = {name for name, column in zip(data.label_names, labels.T) if column.any()} - set(label_names)
+    only_checkpoint = set(label_names) - set(data.label_names)
+    if only_data or only_checkpoint:
         raise InputError("the checkpoint and the data have different labels: only the data "
                          f"{sorted(only_data)}, only the checkpoint {sorted(only_checkpoint)}")
-    return data.splits["test"].labels[:, [data.label_names.index(name) for name in label_names]]
+    return labels[:, [data.label_names.index(name) for name in label_names]]
 
 
 @dataclass
@@ -96,6 +137,7 @@ class Candidate:
 
 def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | None) -> Data:
     """`find_test_data` for checkpoints that are to be compared, with the label columns in the order of the first one.
+    Of a list, the images that all of them may be tested on.
 
     Raises:
         InputError: also if their test images or labels differ.
@@ -103,14 +145,18 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
     first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
     data = find_test_data(first.metadata, **options)
     unify_labels(checkpoints, data.label_names)
-    test = data.splits["test"]
+    images = data.splits["test"].images
+    common = set(images)
     for checkpoint in rest:
-        if checkpoint.metadata and set(find_test_data(checkpoint.metadata, **options).splits["test"].images) != set(
-                test.images):
+        testable = set(find_test_data(checkpoint.metadata, **options).splits["test"].images
+                       if checkpoint.metadata else images)
+        common &= testable
+        if not common or testable != set(images) and not options["test_dir"]:
             raise InputError(f"{first.weights} and {checkpoint.weights} do not have the same test images; name the "
                              "images to test with --test_dir, and with --data_root where they are")
-    labels = labels_in_order(data, first.label_names)
-    return replace(data, label_names=first.label_names, splits={"test": Split(test.images, labels)})
+    rows = [row for row, image in enumerate(images) if image in common]
+    test = Split([images[row] for row in rows], labels_in_order(data, first.label_names)[rows])
+    return replace(data, label_names=first.label_names, splits={"test": test})
 
 
 def unify_labels(checkpoints: Sequence[Candidate], label_names: list[str] | None = None) -> list[str]:

@@ -104,7 +104,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders raise almost anything
-        unknown = "this kind of TIFF is unknown" if tags else f"it is not {', '.join(FORMATS)}"
+        unknown = f"unknown {'kind of TIFF' if tags else 'image format'}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else error
         advice = "convert, replace" if tags else "replace"
         raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {advice} or remove it") from error

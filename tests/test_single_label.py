@@ -110,15 +110,16 @@ def test_trained_images_are_not_tested_on(tmp_path, capsys):
     weights = ["--weights_path", folder / "best.pth"]
     (tmp_path / "deeper" / "AID").mkdir(parents=True)
     (tmp_path / "deeper" / "AID" / "AID").symlink_to(tmp_path / "AID")
-    for second in ([],  # images were added
-                  ["--dataset", "Custom", "--data_root", tmp_path / "AID"],  # another split
-                  ["--data_root", tmp_path / "deeper"]):  # another depth
-        error = fails(capsys, evaluate, *weights, *second)
-        assert "were trained or validated on" in error and "name the images to test with --test_dir" in error
+    assert evaluate(*weights)["images"] == 20  # though images were added: those of the run
+    for second in (["--dataset", "Custom", "--data_root", tmp_path / "AID"],  # another split
+                   ["--data_root", tmp_path / "deeper"]):  # another depth
+        assert evaluate(*weights, *second)["images"] == 28
+        assert "20 of the 48 images of" in capsys.readouterr().err
     assert evaluate(*weights, "--test_dir", folder / "test.txt")["images"] == 20
     assert "warning" not in capsys.readouterr().err
-    evaluate(*weights, "--test_dir", folder / "train.txt")  # if one asks for it
-    assert "warning: 16 of the 16 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
+    assert "all 16 test images of" in fails(capsys, evaluate, *weights, "--test_dir", folder / "train.txt")
+    assert evaluate(*weights, "--test_dir", folder / "val.txt")["images"] == 4
+    assert "4 of the 4 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
     # Other images are all tested on: none of them is needed for training.
     write_others(tmp_path / "other", dict.fromkeys(SCENES[1:], 1))  # of the same names
     assert evaluate(*weights, "--dataset", "Custom", "--data_root", tmp_path / "other")["images"] == 3
@@ -132,7 +133,7 @@ def test_other_images_after_lists(data_root, trained, tmp_path, capsys):
         assert evaluate(*weights, *same_files)["images"] == 40
     write_others(tmp_path / "others" / "AID", dict.fromkeys(SCENES, 2))
     assert evaluate(*weights, "--data_root", tmp_path / "others")["images"] == 8
-    assert "all 8 are tested" in capsys.readouterr().out
+    assert "none of its 8 images was trained or validated on" in capsys.readouterr().out
     # With folders for a split, the test folder is the test; the training's --train_ratio is none of its business.
     (tmp_path / "others" / "AID").rename(tmp_path / "test")
     (tmp_path / "others" / "AID").mkdir()

@@ -30,21 +30,33 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
         _last_checkpoint(Path(resume))
         return Path(resume)
     typed = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
-    runs = []
+    runs, others = [], []
     for file in Path(options["work_dir"]).glob("*/args.json"):
+        folder = file.parent
         try:
-            last, started = _last_checkpoint(file.parent), {**defaults, **read_args(file.parent)["args"]}
-        except InputError:  # no epoch was saved
+            started = {**defaults, **read_args(folder)["args"]}
+            names = () if typed <= RUNTIME_OPTIONS else differing_options(started, options, RUNTIME_OPTIONS)
+        except (InputError, TypeError):  # not a run
             continue
-        if typed <= RUNTIME_OPTIONS or not differing_options(started, options, RUNTIME_OPTIONS):
-            runs.append((last.stat().st_mtime_ns, file.parent))
+        try:
+            written = _last_checkpoint(folder).stat().st_mtime_ns
+        except InputError as error:
+            others.append((len(names), -file.stat().st_mtime_ns, str(error)))
+            continue
+        if names:
+            others.append((len(names), -written, f"{folder} was started with {_differences(started, options, names)}"))
+        else:
+            runs.append((written, folder))
+    if not runs:
+        nearest = f"; the nearest: {min(others)[2]}" if others else ""
+        print(f"--resume auto: no run in {options['work_dir']} has these options, so a new one starts{nearest}")
     return max(runs)[1] if runs else None
 
 
 def _last_checkpoint(folder: Path) -> Path:
     file = Path(str(read_args(folder)["args"].get("save_path") or folder)) / "last.pth"
     if not file.is_file():
-        raise InputError(f"{folder} cannot be resumed: there is no {file}; a run with --not-save has none. Start again "
+        raise InputError(f"{folder} cannot be resumed: there is no {file}, as in a run with --not-save; start again "
                          "without --resume")
     return file
 
@@ -104,9 +116,13 @@ def check_same_options(folder: Path, started: dict[str, Any], given: dict[str, A
     """Raise InputError, naming them, for options that would make it another run."""
     names = differing_options(started, given, RESUME_OPTIONS)
     if names:
-        differences = ", ".join(f"--{name} {started.get(name)}, not {given.get(name)}" for name in names)
-        raise InputError(f"{folder} was started with {differences.replace('--not_save', '--not-save')}: leave that "
-                         "out, or start a new run without --resume")
+        raise InputError(f"{folder} was started with {_differences(started, given, names)}: leave that out, or start a "
+                         "new run without --resume")
+
+
+def _differences(started: dict[str, Any], given: dict[str, Any], names: Sequence[str]) -> str:
+    differences = ", ".join(f"--{name} {started.get(name)}, not {given.get(name)}" for name in names)
+    return differences.replace("--not_save", "--not-save")
 
 
 def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], images: Sequence[Path]) -> None:

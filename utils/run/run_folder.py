@@ -67,6 +67,13 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
     raise InputError(f"{stem} and 98 more folders of that name exist; choose another --work-dir")
 
 
+def lists_of_split(folder: Path | None) -> dict[str, str]:
+    """The list files of the training and validation images of the run in `folder`, by the name of the split; empty for
+    a new run."""
+    lists = {split: str(folder / f"{split}.txt") for split in ("train", "val")} if folder else {}
+    return {split: path for split, path in lists.items() if Path(path).exists()}
+
+
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training the run in `folder`.

@@ -209,7 +209,7 @@ def test_other_options_are_refused(options, capsys, argv, difference):
 def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, capsys):
     folder = train(*options, "--max_epoch", 1)
     moved = ucm.rename(tmp_path / "elsewhere")
-    assert "there is no folder" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+    assert "--data_root names another place" in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
     command = ["--resume", folder, "--data_root", moved, "--max_epoch", 2]
     table = moved / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
     good = table.read_text()
@@ -233,12 +233,15 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
 def test_auto(options, capsys):
     auto = [*options, "--resume", "auto"]
     first = train(*auto)  # there is none to resume
+    assert "no run in" in (out := capsys.readouterr().out) and "nearest" not in out
     second = train(*auto, "--lr", "2e-3")
     assert first != second
+    assert f"a new one starts; the nearest: {first} was started with --lr 0.001, not 0.002" in capsys.readouterr().out
     log = (first / "log.csv").read_bytes()
     assert train(*auto) == first and (first / "log.csv").read_bytes() == log
     longer = train(*auto, "--max_epoch", 3)  # with another learning-rate schedule
     assert longer not in (first, second) and len(list(first.parent.iterdir())) == 3
+    assert f"the nearest: {first} was started with --max_epoch 2, not 3" in capsys.readouterr().out
     assert train("--resume", "auto", "--work-dir", first.parent) == longer  # the newest of all
     assert "no folder images_tr" in fails(capsys, train, "--resume", "auto", "--work-dir", first.parent, "--data_root",
                                           first)  # a run of the defaults, of which there is none yet

@@ -1,0 +1,90 @@
+"""Which images a checkpoint is tested on: those of its run, and never those that it was trained on."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import write_classes, write_image
+from dataset import fingerprints
+from programs import evaluate, fails, train
+
+CLASSES = {"sea": 12, "sand": 12, "ship": 12}
+
+
+def images_of_test(folder) -> set[str]:
+    rows = (folder / "test_best" / "scores.csv").read_text().splitlines()[1:]
+    return {row.split(",")[0].rsplit("/", 1)[-1].split(".")[0] for row in rows}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run on class folders whose test images the checkpoint alone knows: no split is on the disk."""
+    write_classes(tmp_path / "images", CLASSES)
+    folder = train("--dataset", "Custom", "--data_root", tmp_path / "images", "--work-dir", tmp_path / "runs",
+                   "--max_epoch", 1, "--train_ratio", 0.5)
+    evaluate("--weights_path", folder / "best.pth")
+    return folder
+
+
+def test_images_that_end_alike_differ(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    for row in range(2):
+        pixels[0] = row
+        Image.fromarray(pixels).save(tmp_path / f"{row}.tif")
+    Image.fromarray(pixels).save(tmp_path / "again.tif")
+    files = [tmp_path / name for name in ("0.tif", "1.tif", "again.tif")]
+    digests = fingerprints(files)
+    assert digests[0] != digests[1] == digests[2]
+    assert len(set(fingerprints(files, like=["49292-0a1b2c3d"]))) == 1  # as older checkpoints recorded them
+
+
+def test_tiles_without_data_do_not_block_a_test(tmp_path, capsys):
+    """Two thirds of the images are black: in training, validation and test."""
+    for name in CLASSES:
+        for number in range(12):
+            write_image(tmp_path / "images" / name / f"{name}_{number}.png", number)
+            if number % 3:
+                Image.new("RGB", (64, 72)).save(tmp_path / "images" / name / f"{name}_{number}.png")
+    folder = train("--dataset", "Custom", "--data_root", tmp_path / "images", "--work-dir", tmp_path / "runs",
+                   "--max_epoch", 1, "--train_ratio", 0.5)
+    assert evaluate("--weights_path", folder / "best.pth")["images"] == 18
+    assert "of the 18 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["more", "another format", "fewer trained", "moved"])
+def test_the_test_images_are_those_of_the_run(run, tmp_path, capsys, change):
+    before, images = images_of_test(run), tmp_path / "images"
+    where = []
+    if change == "more":
+        write_classes(images, {**dict.fromkeys(CLASSES, 20), "another": 3})
+    elif change == "another format":
+        for file in list(images.rglob("*.jpg")):
+            Image.open(file).save(file.with_suffix(".png"))
+            file.unlink()
+    elif change == "fewer trained":
+        for line in (run / "train.txt").read_text().splitlines()[::2]:
+            (images / line.rsplit(" ", 1)[0]).unlink()
+    else:
+        where = ["--data_root", images.rename(tmp_path / "elsewhere")]
+    capsys.readouterr()
+    evaluate("--weights_path", run / "best.pth", *where)
+    assert images_of_test(run) == before
+    assert ("the content of 18 test images" in capsys.readouterr().err) == (change == "another format")
+
+
+def test_missing_test_images_are_named(run, tmp_path, capsys):
+    names = sorted(images_of_test(run))[:2]
+    for name in names:
+        next((tmp_path / "images").rglob(f"{name}.jpg")).unlink()
+    error = fails(capsys, evaluate, "--weights_path", run / "best.pth")
+    assert "2 test images (" in error and all(name in error for name in names) and "--test_dir" in error
+
+
+def test_a_run_is_resumed_in_its_own_split(run, tmp_path):
+    write_classes(tmp_path / "images", dict.fromkeys(CLASSES, 20))
+    train_list = (run / "train.txt").read_bytes()
+    assert train("--resume", run, "--max_epoch", 2) == run
+    assert (run / "train.txt").read_bytes() == train_list and len((run / "log.csv").read_text().splitlines()) == 3
+    before = images_of_test(run)
+    evaluate("--weights_path", run / "last.pth", "--save_path", run / "test_best")
+    assert images_of_test(run) == before
