@@ -165,8 +165,9 @@ def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Re
 def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Results) -> dict[str, Any]:
     """Write the tables of a test, and print them; returns the content of metrics.json."""
     scores, size, folder = results.scores[checkpoint.title], checkpoint.image_size, checkpoint.folder
-    report = {"weights": str(checkpoint.weights), "epoch": checkpoint.metadata.get("epoch"), "image_size": size,
-              "all_views": args.all_views, "device": str(options.select_device(args.device)),
+    metadata = checkpoint.metadata
+    report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
+              "image_size": size, "all_views": args.all_views, "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label)}
     print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}"
           f"{', means of 8 views' * args.all_views}\n\n{format_report(report)}")

@@ -190,8 +190,10 @@ def describe_classifier(args: argparse.Namespace, data: Data, checkpoint: dict[s
 
 def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Path:
     """Make the run's folder, and write what is run: args.json and the lists of the split."""
+    run_folder.check_without_checkpoints(args.save_path)
     folder = run_folder.create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
-    run_folder.write_args(folder, vars(args), device, defaults=defaults(), loss_title=LOSSES[args.loss].title)
+    run_folder.write_args(folder, vars(args), device, run=folder.name, defaults=defaults(),
+                          loss_title=LOSSES[args.loss].title)
     data.write_lists(folder)
     run_folder.make_folder(args.save_path or folder)
     return folder
@@ -202,7 +204,7 @@ def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, An
     """Write last.pth, log.csv and, after the best epoch so far, best.pth."""
     epoch, (best_epoch, best_score) = len(log), run_folder.best_epoch(log)
     weights = Path(args.save_path or folder)
-    checkpoint = {**metadata, "run": folder.resolve().name, "state_dict": model.state_dict(), "epoch": epoch,
+    checkpoint = {**metadata, "run": run_folder.name_of_run(folder), "state_dict": model.state_dict(), "epoch": epoch,
                   "best_score": best_score}
     if not args.not_save:  # first, because the other files can be written again from it
         save_checkpoint(weights / "last.pth", {**checkpoint, "optimizer": optimizer.state_dict(), "log": log})

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError, exit_cleanly, summarize_names, warn
-from utils.figures.curves import draw_comparison
+from utils.figures.curves import draw_comparison, read_log
 from utils.figures.style import FORMATS, save_figure
 from utils.metrics import METRICS, MULTILABEL_METRICS, SINGLE_LABEL_METRICS
 from utils.options import NEUTRAL_OPTIONS, HelpFormatter, differing_options, options_of, run_titles
 from utils.run.atomic import write_csv, write_text
-from utils.run.run_folder import make_folder, read_args
+from utils.run.run_folder import best_epoch, make_folder, name_of_run, read_args
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,23 @@ def read_run(folder: Path) -> Run:
                          f"of Test.py if it was tested ({type(error).__name__}: {error})") from error
     if rows < 2:  # the first is the header
         raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
+    if report:
+        check_belongs(report, files[0], Run(folder, record, log, report))
     return Run(folder, record, log, report)
+
+
+def check_belongs(report: dict[str, Any], file: Path, run: Run) -> None:
+    """Raise InputError for results of another run, or of another epoch than the run's best one so far; older results
+    record neither."""
+    test_again = f"test its checkpoint: python Test.py --weights_path {best_weights(run.folder, run.record)}"
+    name, epoch = name_of_run(run.folder), report.get("epoch")
+    if report.get("run") not in (None, name):
+        raise InputError(f"{file} holds the results of the run {report['run']}, not of {run.folder}; {test_again}")
+    columns = read_log(run.log)
+    best = int(best_epoch([dict(zip(columns, row)) for row in zip(*columns.values())])[0])
+    if epoch not in (None, best) and Path(report.get("weights", "")).name == "best.pth":
+        raise InputError(f"{file} holds the results of epoch {epoch}, but the best epoch of {run.folder} is now {best}; "
+                         f"{test_again}")
 
 
 def best_weights(folder: Path, record: dict[str, Any]) -> Path:
@@ -83,6 +99,24 @@ def columns_of(report: dict[str, Any]) -> dict[str, str]:
 def metrics_of(report: dict[str, Any]) -> dict[str, float | None]:
     """The metrics of a table by name, not in percent; None if undefined, or newer than the report."""
     return {name: {**report["metrics"], **report.get("single_label", {})}.get(name) for name in columns_of(report)}
+
+
+def check_comparable(runs: list[Run]) -> None:
+    """Raise InputError, naming them, for two tested runs whose results do not belong into one table."""
+    first = runs[0]
+    for run in runs[1:]:
+        reports = first.report, run.report
+        labels = [list(report["per_label"]) for report in reports]
+        if len({"single_label" in report for report in reports}) > 1:
+            raise InputError(f"{first.folder} and {run.folder} cannot be compared: runs with one label per image and "
+                             "runs with several have different metrics; compare them separately")
+        if sorted(labels[0]) != sorted(labels[1]):
+            only = [summarize_names(sorted({*labels[a]} - {*labels[1 - a]}), "label") for a in (0, 1)]
+            raise InputError(f"{first.folder} and {run.folder} cannot be compared: only the first has {only[0]}, only "
+                             f"the second {only[1]}; compare runs of the same data")
+        if reports[0]["images"] != reports[1]["images"]:
+            raise InputError(f"{first.folder} and {run.folder} cannot be compared: they were tested on "
+                             f"{reports[0]['images']} and {reports[1]['images']} images; compare runs of the same data")
 
 
 def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -163,11 +197,7 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
         warn(f"{names} not tested: python Test.py --weights_path {weights}")
     reports = [run.report for run in runs if run.report]
     if reports:
-        if len({(report["images"], *report["per_label"]) for report in reports}) > 1:
-            warn("the runs were tested on different images or labels; their results cannot be compared")
-        if len({"single_label" in report for report in reports}) > 1:
-            raise InputError("runs with one label per image and runs with several have different metrics; compare them "
-                             "separately")
+        check_comparable([run for run in runs if run.report])
         print(write_tables(folder, table(groups), columns_of(reports[0])))
     print(f"written: {folder}")
     return groups

@@ -75,7 +75,7 @@ def read_last_checkpoint(folder: Path) -> dict[str, Any]:
     required = {"args", "log", "optimizer", "labels", "run"}
     if not required <= checkpoint.keys() or not isinstance(checkpoint["args"], dict):
         raise InputError(f"{file} is not a last.pth of this version of Train.py, and cannot be resumed")
-    if checkpoint["run"] != folder.resolve().name and file.parent.resolve() != folder.resolve():
+    if checkpoint["run"] != run_folder.name_of_run(folder) and file.parent.resolve() != folder.resolve():
         raise InputError(f"{file} belongs to the run {checkpoint['run']}, which had the same --save_path, and not to "
                          f"{folder}")
     if checkpoint.get("progress", {}).get("steps"):

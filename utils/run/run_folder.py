@@ -47,6 +47,15 @@ def check_not_in_dataset(folder: str | Path, dataset: Path) -> None:
                          "images; choose another --work-dir, --save_path or --cache folder")
 
 
+def check_without_checkpoints(save_path: str | None) -> None:
+    """Raise InputError if a folder for checkpoints has those of another run, which would be replaced."""
+    files = [Path(save_path or "", name) for name in ("best.pth", "last.pth")]
+    found = [file for file in files if save_path and file.exists()]
+    if found:
+        raise InputError(f"{found[0]} belongs to another run and would be replaced; choose another --save_path, or "
+                         "resume that run with --resume RUN_FOLDER")
+
+
 def create_run_folder(work_dir: str | Path, name: str) -> Path:
     """Make <work_dir>/<name>_<time>/.
 
@@ -121,6 +130,11 @@ def read_args(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is not a run folder, which Train.py makes in --work-dir: its args.json cannot be "
                          f"read ({error})") from error
+
+
+def name_of_run(folder: Path) -> str:
+    """The name of the run's folder when it was made; it may be renamed."""
+    return read_args(folder).get("run", folder.resolve().name)
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path:

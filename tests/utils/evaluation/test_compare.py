@@ -125,8 +125,6 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     second = write_run(tmp_path / "c", 0.5, loss="focal")
     report = json.loads((second / "test_best" / "metrics.json").read_text(encoding="utf-8"))
     (second / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 7}))
-    compare(tmp_path, tmp_path / "b", second)
-    assert "different images or labels" in capsys.readouterr().err
     elsewhere = write_run(tmp_path / "d", None, loss="asl", save_path=str(tmp_path / "b"))  # its best.pth lies there
     compare(tmp_path, elsewhere, tmp_path / "d" / ".." / "d")
     assert "| ASL | 1 | 50.00 |" in capsys.readouterr().out
@@ -141,15 +139,24 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     write_run(tmp_path / "single", 0.5, single_label=True)
     foreign = write_run(tmp_path / "foreign", 0.5)
     (foreign / "log.csv").write_text("step,loss\n1,2\n")
-    second = write_run(tmp_path / "other", 0.5)
-    (second / "test_best" / "metrics.json").write_text('{"mAP": 1}')
+    third = write_run(tmp_path / "other", 0.5)
+    (third / "test_best" / "metrics.json").write_text('{"mAP": 1}')
+    labels = write_run(tmp_path / "labels", 0.5)
+    (labels / "test_best" / "metrics.json").write_text(json.dumps({**report, "per_label": {"a": {}, "c": {}}}))
+    older, strange = write_run(tmp_path / "older", 0.5), write_run(tmp_path / "strange", 0.5)
+    (older / "test_best" / "metrics.json").write_text(json.dumps({**report, "weights": "x/best.pth", "epoch": 2}))
+    (strange / "test_best" / "metrics.json").write_text(json.dumps({**report, "run": "c"}))
     write_run(tmp_path / "started", None, epochs=0)
     (tmp_path / "file").write_text("")
     for argv, message in (([tmp_path / "nowhere"], "nowhere is not a run folder"),
                            ([tmp_path / "empty"], "empty is not a run folder"),
                            ([tmp_path / "started"], "has no finished epoch"),
                            ([tmp_path / "b", tmp_path / "single"], "compare them separately"),
-                           ([foreign], "is not the log of a run"), ([second], "other is not a run folder"),
+                           ([tmp_path / "b", second], "they were tested on 6 and 7 images"),
+                           ([tmp_path / "b", labels], "only the first has 1 label (b), only the second 1 label (c)"),
+                           ([older], "results of epoch 2, but the best epoch of " + f"{older} is now 3; test its"),
+                           ([strange], f"holds the results of the run c, not of {strange}"),
+                           ([foreign], "is not the log of a run"), ([third], "other is not a run folder"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
         assert message in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
