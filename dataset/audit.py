@@ -183,9 +183,10 @@ def format_audit(report: dict[str, Any]) -> str:
 def draw_audit(report: dict[str, Any]):
     """Images per label and split; next to it, unless each image has one label, which labels occur together."""
     names, splits = list(report["labels"]), list(report["images"])
-    panels, height = (1 if report["co_occurrence"] is None else 2), min(2 + 0.25 * len(names), 40)
-    figure = new_figure(7 * panels, height)
-    bars, *rest = figure.subplots(1, panels, squeeze=False)[0]
+    panels, text = (1 if report["co_occurrence"] is None else 2), 0.07 * max(len(name_text(name)) for name in names)
+    widths = [7, min(max(7, text + 0.25 * len(names)), 40)][:panels]
+    figure = new_figure(sum(widths), min(1.5 + text + 0.25 * len(names), 40))
+    bars, *rest = figure.subplots(1, panels, squeeze=False, width_ratios=widths)[0]
     left = np.zeros(len(names))
     for split, colour in zip(splits, ("#0072b2", "#e69f00", "#b8b8b8")):
         counts = np.array([report["labels"][name][split] for name in names])
@@ -199,7 +200,7 @@ def draw_audit(report: dict[str, Any]):
     for axes in rest:
         together = np.array(report["co_occurrence"])
         draw_percent(axes, percent_of_row_label(together), [name_text(name) for name in names], names)
-        axes.set(title="percent of the row's images that also have the column's label")
+        axes.set(title="% of the images with the row's label\nthat also have the column's")
     return figure
 
 

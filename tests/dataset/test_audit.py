@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from conftest import write_image
@@ -127,6 +128,17 @@ def test_figure_shows_the_counts(ucm):
     np.testing.assert_allclose(shown, 100 * together / np.diag(together)[:, None])
     report["co_occurrence"] = None
     assert len(draw_audit(report).axes) == 1
+
+
+@pytest.mark.parametrize("names", [["a", "b"], [f"a long name of a label, {number}" for number in range(17)]])
+def test_titles_of_the_figure_fit_their_panels(names):
+    together = np.eye(len(names), dtype=int).tolist()
+    figure = draw_audit({"labels": {name: {"train": 3} for name in names}, "images": {"train": 3},
+                         "co_occurrence": together})
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        title, panel = axes.title.get_window_extent(), axes.get_window_extent()
+        assert panel.x0 <= title.x0 and title.x1 <= panel.x1 and panel.height > 0.2 * figure.bbox.height
 
 
 def test_input_of_which_nothing_fits(ucm, scenes, capsys, tmp_path):

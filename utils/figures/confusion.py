@@ -56,14 +56,17 @@ def draw_mistakes(predicted: dict[str, np.ndarray], labels: np.ndarray, names: l
 
 
 def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: list[str], caption: str):
-    side, text = min(2 + 0.22 * len(columns), 30), 0.07 * max(len(row) for row in rows)
+    side = min(2 + 0.22 * len(columns), 30)
+    left, below = (0.07 * max(map(len, names)) for names in (rows, map(name_text, columns)))
     across = min(2, len(matrices))
     down = -(-len(matrices) // across)
-    figure = new_figure(text + across * side, 0.4 + down * (side + text + 0.4))
-    for panel, (name, percent) in enumerate(matrices.items(), start=1):
+    titles = [title_text(title, 30) for title in matrices]
+    above = 0.2 * max(len(title.splitlines()) for title in titles)
+    figure = new_figure(left + across * side, 0.4 + down * (above + side + below))
+    for panel, (title, percent) in enumerate(zip(titles, matrices.values()), start=1):
         axes = figure.add_subplot(down, across, panel)
         draw_percent(axes, percent, rows if panel % across == 1 or across == 1 else [""] * len(rows), columns)
-        axes.set_title(title_text(name, 30), fontsize=9)
+        axes.set_title(title, fontsize=9)
     show_caption(figure, caption)
     return figure
 
@@ -71,7 +74,7 @@ def _side_by_side(matrices: dict[str, np.ndarray], rows: list[str], columns: lis
 def draw_percent(axes, percent: np.ndarray, rows: list[str], columns: list[str]) -> None:
     """Draw a (C, C) matrix of percentages as colours and numbers, with the names of its rows and columns."""
     size = min(8, 1100 / len(rows))
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")  # square cells would leave empty bands
     axes.set_xticks(range(len(columns)), [name_text(name) for name in columns], rotation=90, fontsize=size)
     axes.set_yticks(range(len(rows)), rows, fontsize=size)
     for row, column in np.argwhere(percent > 0.5):
