@@ -273,7 +273,7 @@ def main(argv: list[str] | None = None) -> Path:
             args = parse_arguments(argv, checkpoint["args"])
             resume.check_same_options(folder, {**defaults(), **checkpoint["args"]}, options.with_absolute_paths(args))
             train(args, folder, checkpoint)
-    save_figure(draw_curves(folder / "log.csv"), folder / "curves")
+    save_figure(draw_curves(folder / "log.csv", LOSSES[args.loss].title), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:
         print("test it:    python Test.py --weights_path", shlex.quote(str(Path(args.save_path or folder, "best.pth"))))

@@ -67,7 +67,7 @@ def test_run_folder(curves, trained, ucm):
 def test_curves_are_those_of_the_log(trained):
     with open(trained / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = {line.get_label(): line for axes in draw_curves(trained / "log.csv").axes for line in axes.lines}
+    lines = {line.get_label(): line for axes in draw_curves(trained / "log.csv", "R4C").axes for line in axes.lines}
     columns = {"loss": "train_loss", "feature": "train_feature", "label": "train_label", "sample": "train_sample",
                "mAP": "val_mAP", "micro F1": "val_OF1", "CF1": "val_CF1", "lr": "lr"}
     assert lines.keys() == columns.keys()

@@ -9,43 +9,50 @@ from PIL import Image
 from utils.results import Results
 
 from .predictions import OUTCOMES
-from .style import name_text, names_text, new_figure, show_image, thumbnail, title_text
+from .style import name_text, names_text, new_figure, show_caption, show_image, shown_aspect, thumbnail, title_text
 
 
 def draw_gradcam(image: Image.Image, maps: dict[str, np.ndarray], columns: Sequence[int], results: Results):
-    """A row per label and a column per checkpoint: the map, scaled to its own maximum, over the gray image.
+    """A row per label: the image, and for each checkpoint the map, scaled to its own maximum, over the gray image.
+
+    Labels for which every map is zero, because no position is evidence for them, are only named, below the maps; if
+    that would be all labels, the first is shown.
 
     Args:
         maps: checkpoint's title -> (len(columns), H, W).
-        columns: the labels, a row each, by their columns in the results.
+        columns: the labels by their columns in the results.
         results: of this image alone.
     """
-    side, panels = 1.45, 1 + len(maps)
-    figure = new_figure(1.2 + 1.15 * side * panels, 0.7 + (side + 0.2) * len(columns))
-    grid = figure.add_gridspec(len(columns), panels)
-    left = figure.add_subplot(grid[0, 0])
+    evidence = np.any([heat_maps.any((1, 2)) for heat_maps in maps.values()], axis=0)
+    shown = np.flatnonzero(evidence) if evidence.any() else [0]
     image = thumbnail(image)
     gray = image.convert("L")
-    show_image(left, image)
-    left.set_title(name_text(results.images[0].name, 20), fontsize=8)
+    side, height = 1.45, 1.45 * shown_aspect(image) + 0.2
+    figure = new_figure(0.8 + side * (1 + len(maps)), 0.8 + height * len(shown))
+    grid = figure.subplots(len(shown), 1 + len(maps), squeeze=False)
+    title = name_text(results.images[0].name, 40)
     if results.labels is not None:
-        left.set_xlabel(names_text(results.label_names_of(0) or ["(no label)"], 20, 8), fontsize=8)
-    for panel, (checkpoint, heat_maps) in enumerate(maps.items(), start=1):
-        for row, label in enumerate(columns):
-            axes = figure.add_subplot(grid[row, panel])
+        names = results.label_names_of(0) or ["(no label)"]
+        title = names_text(names, int(9 * figure.get_figwidth()), before=f"{title}: ")  # 9 per inch: even the widest
+    figure.suptitle(title, fontsize=8)
+    for index, (left, *panels) in zip(shown, grid):
+        label = columns[index]
+        show_image(left, image)
+        left.set_xlabel(name_text(results.label_names[label], 20), fontsize=7.5, labelpad=2)
+        for axes, (checkpoint, heat_maps) in zip(panels, maps.items()):
             show_image(axes, gray)
-            heat = _draw_heat(axes, heat_maps[row])
+            heat = _draw_heat(axes, heat_maps[index])
             predicted = bool(results.predicted[checkpoint][0, label])
             truth = predicted if results.labels is None else bool(results.labels[0, label])
             outcome = OUTCOMES[truth, predicted]
             axes.set_xlabel(f"{results.scores[checkpoint][0, label]:.2f} {outcome.mark}", fontsize=7.5, labelpad=2,
                             color=outcome.color, fontweight="bold" if outcome.mark else "normal")
-            if row == 0:
-                axes.set_title(title_text(checkpoint, 16), fontsize=8.5, fontweight="bold")
-            if panel == 1:
-                axes.set_ylabel(name_text(results.label_names[label], 20), fontsize=8)
-    bar = figure.colorbar(heat, ax=figure.axes, shrink=min(1, 3 / len(columns)), aspect=30, pad=0.01)
-    bar.set_label("share of the map's maximum; line: half", fontsize=7.5)
+    for axes, checkpoint in zip(grid[0, 1:], maps):
+        axes.set_title(title_text(checkpoint, 16), fontsize=8.5, fontweight="bold")
+    if hidden := [name_text(results.label_names[label]) for index, label in enumerate(columns) if index not in shown]:
+        show_caption(figure, f"Every map is zero for {', '.join(hidden)}.")
+    bar = figure.colorbar(heat, ax=figure.axes, shrink=min(1, 3 / len(shown)), aspect=30, pad=0.01)
+    bar.set_label("share of the map's\nmaximum (line: half)", fontsize=7.5)
     bar.ax.tick_params(labelsize=7)
     bar.ax.set_facecolor("0.5")  # the colours lie over gray there too
     return figure

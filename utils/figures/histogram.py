@@ -21,6 +21,8 @@ def draw_histogram(scores: dict[str, np.ndarray], labels: np.ndarray, buffers: d
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(scores):]:
         axes.remove()
+    for axes in panels.flat[len(scores) - columns:len(scores)]:  # the lowest of its column
+        axes.tick_params(labelbottom=True)
     kinds = (("present", labels == 1, {"color": BLUE, "alpha": 0.45, "histtype": "stepfilled"}),
              ("absent", labels == 0, {"color": RED, "histtype": "step", "linewidth": 1.4, "linestyle": "--"}))
     for axes, (title, matrix) in zip(panels.flat, scores.items()):

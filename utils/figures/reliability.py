@@ -4,7 +4,7 @@ import numpy as np
 
 from utils.metrics import CALIBRATION_BINS, expected_calibration_error
 
-from .style import WIDTH, line_style, new_figure, show_caption, show_legend
+from .style import WIDTH, line_styles, new_figure, show_caption, show_legend
 
 _REMARK = "Ranking losses order scores around 0.5 and do not calibrate them."
 
@@ -21,13 +21,13 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
     figure = new_figure(WIDTH * 0.6, 5 + 0.2 * len(scores))
     upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
-    for index, (title, matrix) in enumerate(scores.items()):
+    styles = line_styles(scores)
+    for title, matrix in scores.items():
         present, mean_score = calibration_curve(labels.ravel(), matrix.ravel(), n_bins=CALIBRATION_BINS)
         error = expected_calibration_error(matrix, labels)
-        upper.plot(mean_score, present, label=f"{title}: ECE {100 * error:.1f} %", markersize=4,
-                   **line_style(index))
+        upper.plot(mean_score, present, label=f"{title}: ECE {100 * error:.1f} %", markersize=4, **styles[title])
         counts, edges = np.histogram(matrix, CALIBRATION_BINS, (0, 1))
-        lower.stairs(counts, edges, **{name: line_style(index)[name] for name in ("color", "linestyle")})
+        lower.stairs(counts, edges, **{name: styles[title][name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
     show_legend(figure, *upper.get_legend_handles_labels())
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores")

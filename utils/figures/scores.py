@@ -41,7 +41,7 @@ def save_figures(figures: Iterable[TitledFigure], folder: Path, formats: Sequenc
 def training_figure(logs: dict[str, Path]) -> TitledFigure:
     """The curves of the log.csv of each checkpoint."""
     figure = draw_comparison({title: [log] for title, log in logs.items()}) if len(logs) > 1 else draw_curves(
-        *logs.values())
+        *logs.values(), *logs)
     return TitledFigure("training", "Training", "Over the epochs; the epoch of the checkpoint is in the table.", figure)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 import textwrap
 import unicodedata
 import warnings
@@ -19,8 +20,9 @@ _CHARACTERS_PER_INCH = 15  # of 8 pt
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; no line or bar is identified by its colour alone.
 BLUE, RED, GREEN, ORANGE, PURPLE, BLACK = "#0072b2", "#c1121f", "#009e73", "#e69f00", "#aa4499", "#222222"
-_COLORS = (BLACK, BLUE, ORANGE, GREEN, PURPLE, RED)
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
+_COLORS = (BLACK, BLUE, ORANGE, GREEN, PURPLE, RED, "#56b4e9", "#8c510a")
+_LOSSES = ("r4c", "bce", "focal", "asl", "ce")  # their colours are the first; other names have the rest
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BUFFER = {"color": "0.88", "zorder": 0, "linewidth": 0}
 
@@ -30,11 +32,22 @@ _FILES = {"pdf.fonttype": 42, "svg.hashsalt": "figure"}
 _NO_DATE = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-def line_style(index: int, marker: bool = True) -> dict[str, Any]:
-    """Colour, dashes and marker of the index-th line; 36 lines differ."""
+def line_style(index: int, variant: int = 0, marker: bool = True) -> dict[str, Any]:
+    """Colour, dashes and marker of the index-th line; 64 lines differ. Variants have the same colour."""
     again, color = divmod(index, len(_COLORS))
-    return {"color": _COLORS[color], "linestyle": _DASHES[(color + again) % len(_DASHES)],
-            "marker": _MARKERS[index % len(_MARKERS)] if marker else None}
+    return {"color": _COLORS[color], "linestyle": _DASHES[(color + again + variant) % len(_DASHES)],
+            "marker": _MARKERS[(index + variant) % len(_MARKERS)] if marker else None}
+
+
+def line_styles(titles: Iterable[str], marker: bool = True) -> dict[str, dict[str, Any]]:
+    """Title -> `line_style`, whatever the order of the titles. A title starts with its loss, which has the same colour
+    in every figure; titles of the same loss are its variants."""
+    losses = {title: re.match(rf"({'|'.join(_LOSSES)})(?![^\W_])|[^,]*", title, re.IGNORECASE)[0].lower()
+              for title in sorted(titles)}
+    indices = [*_LOSSES, *sorted({*losses.values()}.difference(_LOSSES))]
+    variants = {loss: [title for title in losses if losses[title] == loss] for loss in indices}
+    return {title: line_style(indices.index(loss), variants[loss].index(title), marker)
+            for title, loss in losses.items()}
 
 
 def new_figure(width: float, height: float):
@@ -93,10 +106,15 @@ def thumbnail(image: Image.Image) -> Image.Image:
     return image
 
 
+def shown_aspect(image: Image.Image) -> float:
+    """Height / width at which an image is shown: limited to 2 : 1, or it would be invisible."""
+    return float(np.clip(image.height / image.width, 0.5, 2))
+
+
 def show_image(axes, image: Image.Image) -> None:
-    """Show an image without ticks; its aspect ratio is limited to 2 : 1, or it would be invisible."""
+    """Show an image without ticks."""
     axes.imshow(np.asarray(image), extent=(0, 1, 0, 1), aspect="auto", cmap="gray", vmin=0, vmax=255)
-    axes.set_box_aspect(np.clip(image.height / image.width, 0.5, 2))
+    axes.set_box_aspect(shown_aspect(image))
     axes.set(xticks=[], yticks=[])
 
 

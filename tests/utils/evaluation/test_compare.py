@@ -72,8 +72,8 @@ def test_latex_and_markdown_of_odd_names(tmp_path):
 
 
 def test_curves_are_those_of_the_logs(tmp_path):
-    logs = {"one": [write_run(tmp_path / "a", None) / "log.csv", write_run(tmp_path / "b", None, epochs=2) / "log.csv"],
-            "two": [write_run(tmp_path / "c", None) / "log.csv"]}
+    logs = {"R4C": [write_run(tmp_path / "a", None) / "log.csv", write_run(tmp_path / "b", None, epochs=2) / "log.csv"],
+            "BCE": [write_run(tmp_path / "c", None) / "log.csv"]}
     figure = draw_comparison(logs)
     assert [axes.get_title() for axes in figure.axes] == [
         "validation mAP (%)", "validation micro F1 (%)", "training loss / first epoch's"]
@@ -84,7 +84,7 @@ def test_curves_are_those_of_the_logs(tmp_path):
         seeds, second = axes.lines[:2], axes.lines[2]
         assert seeds[0].get_color() == seeds[1].get_color() != second.get_color()
         assert seeds[0].get_linestyle() != second.get_linestyle() and seeds[0].get_marker() != second.get_marker()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["R4C", "BCE"]
 
 
 def test_single_label_runs_have_single_label_columns(tmp_path):

@@ -13,9 +13,11 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
+from loss import LOSSES
 from utils.errors import InputError
 from utils.evaluation.image_selection import rank_images, select_images, select_labels
 from utils.figures.confusion import draw_co_occurrence, draw_confusion, draw_mistakes, mistakes, percent_of_row_label
+from utils.figures.curves import draw_comparison, draw_curves
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.histogram import draw_histogram
 from utils.figures.precision_recall import draw_precision_recall
@@ -27,6 +29,7 @@ from utils.figures.style import (
     BUFFER,
     RED,
     line_style,
+    line_styles,
     name_text,
     names_text,
     new_figure,
@@ -171,14 +174,14 @@ def test_gradcam_figure_has_labels_by_row_and_checkpoints_by_column():
     shown = [3, 0, 8]
     maps = {"R4C": np.random.default_rng(0).random((3, 32, 32)), "BCE": np.zeros((3, 32, 32))}
     figure = draw_gradcam(images(1)[0], maps, shown, results)
-    left, *cells, bar = figure.axes
-    assert left.get_title() == "image 0.png"
-    for column, title in enumerate(("R4C", "BCE")):
+    assert figure.get_suptitle() == "image 0.png: " + ", ".join(results.label_names_of(0))
+    for row, label in enumerate(shown):
+        assert figure.axes[3 * row].images and figure.axes[3 * row].get_xlabel() == NAMES[label]
+    for column, title in enumerate(("R4C", "BCE"), start=1):
         for row, label in enumerate(shown):
-            axes, score = cells[3 * column + row], results.scores[title][0, label]
+            axes, score = figure.axes[3 * row + column], results.scores[title][0, label]
             kind = {(0, True): " FP", (1, False): " FN"}.get((results.labels[0, label], score > 0.5), " ")
             assert axes.get_xlabel() == f"{score:.2f}{kind}"
-            assert axes.get_ylabel() == ("" if column else NAMES[label])
             assert axes.get_title() == ("" if row else title)
             heat = axes.images[1].get_array()
             if title == "R4C":
@@ -186,6 +189,20 @@ def test_gradcam_figure_has_labels_by_row_and_checkpoints_by_column():
                 assert not axes.texts and axes.collections  # the line at half of the maximum
             else:
                 assert heat.max() == 0 and [text.get_text() for text in axes.texts] == ["all zero"]
+
+
+def test_labels_without_evidence_are_only_named_below_the_maps():
+    results = example(images=1)
+    maps = {title: np.random.default_rng(0).random((4, 32, 32)) for title in results.scores}
+    for zero, shown, note in (([1, 2], [0, 3], "label b, label c."), ([0, 1, 2, 3], [0], "label b, label c, label d."),
+                              ([], [0, 1, 2, 3], "")):
+        for heat in maps.values():
+            heat[zero] = 0
+        figure = draw_gradcam(images(1)[0], maps, range(4), results)
+        assert [axes.get_xlabel() for axes in figure.axes[:-1:3]] == [NAMES[label] for label in shown]
+        assert figure.get_supxlabel() == (note and f"Every map is zero for {note}")
+        check_texts(figure)
+        maps = {title: heat + 0.1 for title, heat in maps.items()}
 
 
 def test_the_map_is_the_right_way_up():
@@ -362,9 +379,73 @@ def test_losses_without_a_buffer_are_shown_without_one():
     assert len(list(score_figures(results))) == 6
 
 
+@pytest.mark.parametrize("checkpoints, names", [
+    (number, LONG_NAMES[:labels]) for number in (1, 2, 3, 4) for labels in (3, 17)] + [(4, NAMES)])
+def test_matrices_fill_their_figure_with_about_square_cells(checkpoints, names):
+    results = example(images=40, names=names, titles=["R4C", "BCE", "ASL", "Focal"][:checkpoints])
+    figure = draw_mistakes(results.predicted, results.labels, names)
+    FigureCanvasAgg(figure).draw()
+    content, boxes = figure.get_tightbbox(), [axes.get_tightbbox() for axes in figure.axes]  # inches, pixels
+    assert np.abs(content.extents - [0, 0, *figure.get_size_inches()]).max() < 0.15
+    for upper, lower in zip(boxes, boxes[2:]):
+        assert (upper.y0 - lower.y1) / figure.dpi < 0.25
+    for axes in figure.axes:
+        box = axes.get_window_extent()
+        assert 0.8 < box.width / box.height < 1.25
+
+
 def test_lines_of_many_runs_differ():
-    looks = {(str(style["color"]), str(style["linestyle"])) for style in map(line_style, range(36))}
-    assert len(looks) == 36
+    looks = {(str(style["color"]), str(style["linestyle"])) for style in map(line_style, range(64))}
+    assert len(looks) == 64
+    variants = [f"R4C, lr {rate}" for rate in range(50)]
+    looks = {(str(style["linestyle"]), style["marker"]) for style in line_styles(variants).values()}
+    assert len(looks) == 50
+
+
+def test_a_loss_has_one_colour_in_every_figure(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,lr,train_loss,train_part,val_mAP,val_OF1\n1,0.1,2,1,0.5,0.4\n2,0.1,1,0.5,0.6,0.5\n")
+    looks: dict[str, set] = {}
+    for titles in (["R4C", "BCE"], ["BCE", "R4C"], ["ASL"], ["BCE"], ["Focal, lr 1", "New", "ASL", "R4C", "CE", "BCE"]):
+        results = example(images=40, titles=titles)
+        figures = [draw_reliability(results.scores, results.labels), draw_thresholds(results.scores, results.labels, 0),
+                   draw_precision_recall(results.scores, results.labels, NAMES),
+                   draw_comparison({title: [log] for title in titles})]
+        for figure in figures:
+            legend, = figure.legends or [figure.axes[0].get_legend()]
+            for line, text in zip(legend.get_lines(), legend.get_texts()):
+                looks.setdefault(text.get_text().split(":")[0], set()).add((line.get_color(), line.get_linestyle()))
+        total, _, *_, rate = [line for axes in draw_curves(log, titles[0]).axes for line in axes.lines]
+        looks[titles[0]] |= {(line.get_color(), line.get_linestyle()) for line in (total, rate)}
+    del looks["calibrated"]
+    assert [len(same) for same in looks.values()] == [1] * 6
+    assert len({color for same in looks.values() for color, _ in same}) == 6
+
+
+def test_variants_of_a_loss_share_its_colour_and_new_losses_take_others():
+    base = {loss.title: line_styles([loss.title])[loss.title] for loss in LOSSES.values()}
+    assert len({style["color"] for style in base.values()}) == len(base)
+    titles = ["Zeta", "R4C, bound", "r4c_bound", "R4C", "BCEplus", "CE folder/best", "run/best"]
+    styles = line_styles(titles)
+    assert styles == line_styles(titles[::-1])
+    assert styles["R4C"] == base["R4C"] and styles["CE folder/best"] == base["CE"]
+    r4c = [styles[title] for title in titles[1:4]]
+    assert {style["color"] for style in r4c} == {base["R4C"]["color"]}
+    assert len({style["linestyle"] for style in r4c}) == len({style["marker"] for style in r4c}) == 3
+    new = {styles[title]["color"] for title in ("Zeta", "BCEplus", "run/best")}
+    assert len(new) == 3 and not new & {style["color"] for style in base.values()}
+
+
+@pytest.mark.parametrize("decay", [0.99, 0.9, 0.5])
+def test_logarithmic_axes_have_plain_numbers(tmp_path, decay):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,lr,train_loss,val_mAP,val_OF1\n" + "".join(
+        f"{epoch},{0.0004 * decay ** epoch},{decay ** epoch},0.5,0.4\n" for epoch in range(1, 15)))
+    for figure in (draw_comparison({"R4C": [log]}), draw_curves(log, "R4C")):
+        shown = {text.get_text() for text in shown_texts(figure)}
+        ticks = {text.get_text() for text in figure.axes[2].get_yticklabels()} & shown
+        assert len({float(tick.replace("\N{MINUS SIGN}", "-")) for tick in ticks}) >= 3
+        check_texts(figure)
 
 
 # Which images
