@@ -160,12 +160,13 @@ def find_data(args: argparse.Namespace, folder: Path | None) -> Data:
     return data
 
 
-def build_loaders(args: argparse.Namespace, data: Data, device: torch.device) -> tuple[DataLoader, DataLoader]:
-    """Batches of the training and of the validation images."""
+def build_loaders(args: argparse.Namespace, data: Data, digests: list[str],
+                  device: torch.device) -> tuple[DataLoader, DataLoader]:
+    """Batches of the training and of the validation images, whose fingerprints are `digests`."""
     load, (train, val) = load_image, (data.splits["train"], data.splits["val"])
     if args.cache is not None:  # with one label per image the whole image is cached, because crops are random
         load = cached_images(train.images + val.images, None if data.single_label else args.image_size,
-                             Path(args.cache or Path(args.work_dir, "image_cache")))
+                             Path(args.cache or Path(args.work_dir, "image_cache")), digests)
     num_workers = options.resolve_num_workers(args.num_workers, device)
     return (build_loader(ImageDataset(train, train_transform(args.image_size, data.single_label), load),
                          args.train_batch_size, num_workers, device, shuffle=True, seed=args.seed),
@@ -232,7 +233,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     model = model.to(device, memory_format=torch.channels_last)
     network = CompiledForFullBatches(model, args.train_batch_size, device) if args.compile else model
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
-    train_loader, val_loader = build_loaders(args, data, device)
+    train_loader, val_loader = build_loaders(args, data, metadata["trained_on"], device)
     augment, normalize = AugmentAndNormalize().to(device), Normalize().to(device)
     log = resume.restore(folder, checkpoint, model, optimizer, args.max_epoch, device) if checkpoint else []
     folder = folder or start_run(args, data, device)

@@ -1,17 +1,17 @@
 """Decoded images in one file that every process maps into its memory: decoded once, not in every epoch.
 
-The file is one line of JSON (each image's path, size in bytes, modification times, height and width) followed by the
-pixels, uint8 (height, width, 3), image after image. All workers of all runs share the same pages of memory.
+The file is one line of JSON (each image's fingerprint, height and width) followed by the pixels, uint8 (height, width,
+3), image after image. All workers of all runs share the same pages of memory. An image is known by its content: a copy
+of the data in another place, or another split with the same images, finds the same file.
 """
 
 import hashlib
 import json
 import math
-import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +26,7 @@ from utils.acceleration import cores
 from utils.errors import InputError, warn
 from utils.run.atomic import atomic_write, lock
 
+from .image_list import fingerprints
 from .transforms import load_image, read_size, resize
 
 # Increase it whenever the file's format changes, or the pixels that `load_image` decodes.
@@ -35,26 +36,26 @@ _FORMAT = 3
 class ImageCache:
     """A finished cache file: gives the read-only pixels of a path, or a PIL image of them, as `load_image` does.
 
+    Args:
+        digests: path -> the image's fingerprint.
     Raises:
         ValueError, LookupError or TypeError: for a damaged file.
     """
 
-    def __init__(self, file: Path):
-        self.file = file
+    def __init__(self, file: Path, digests: dict[Path, str]):
+        self.file, self.digests = file, digests
         with open(file, "rb") as stream:
             header = stream.readline()
-        images = json.loads(header)
-        self.stamps = {tuple(stamp) for *stamp, _, _ in images}
         self._pixels = np.memmap(file, np.uint8, "r", offset=len(header))
         self._places, start = {}, 0
-        for path, *_, height, width in images:
-            self._places[path] = start, (height, width, 3)
+        for digest, height, width in json.loads(header):
+            self._places[digest] = start, (height, width, 3)
             start += 3 * height * width
-        if len(self._pixels) != start:
+        if len(self._pixels) != start or not self._places.keys() >= set(digests.values()):
             raise ValueError("the file is incomplete")
 
     def pixels(self, path: Path) -> np.ndarray:
-        start, shape = self._places[os.path.abspath(path)]
+        start, shape = self._places[self.digests[path]]
         return self._pixels[start:start + math.prod(shape)].reshape(shape)
 
     def load(self, path: Path) -> Image.Image:
@@ -62,12 +63,12 @@ class ImageCache:
 
     def __reduce__(self):
         """Another process opens the file itself: a pickled memory map would be a copy of all pixels."""
-        return ImageCache, (self.file,)
+        return ImageCache, (self.file, self.digests)
 
 
-def cached_images(images: list[Path], image_size: int | None,
-                  folder: Path) -> Callable[[Path], Image.Image | np.ndarray]:
-    """Return a reader for these images from a cache in `folder`, which is written first if it is missing or outdated.
+def cached_images(images: Sequence[Path], image_size: int | None, folder: Path,
+                  digests: Sequence[str] | None = None) -> Callable[[Path], Image.Image | np.ndarray]:
+    """Return a reader for these images from a cache in `folder`, which is written first if it is missing or damaged.
 
     The reader returns PIL images, or for resized images their pixels: transforms leave arrays unchanged. If there is no
     room for the cache on the disk or in memory, warn and return `load_image`.
@@ -75,21 +76,22 @@ def cached_images(images: list[Path], image_size: int | None,
     Args:
         image_size: images are resized to image_size x image_size once; None caches the original size, for random
             crops.
+        digests: the images' fingerprints, if they are known.
     Raises:
         InputError: for an image that is missing or cannot be decoded.
     """
-    images = sorted({Path(os.path.abspath(image)) for image in images})
-    stamps = [_stamp(image) for image in images]
+    by_path = dict(zip(images, digests or fingerprints(images)))
+    by_digest = dict(sorted((digest, image) for image, digest in by_path.items()))
     # Other versions may decode or resize differently.
-    key = [str(_FORMAT), PIL.__version__, torchvision.__version__, *map(str, images)]
-    name = hashlib.sha256(os.fsencode("\n".join(key))).hexdigest()[:12]
+    key = [str(_FORMAT), PIL.__version__, torchvision.__version__, *by_digest]
+    name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:12]
     file = folder / f"{f'{image_size}px' if image_size else 'original'}_{name}.cache"
     try:
         with _exclusive(folder):
-            cache = _open(file, stamps)
+            cache = _open(file, by_path)
             if cache is None:
-                _write(file, image_size, images, stamps)
-                cache = ImageCache(file)
+                _write(file, image_size, by_digest)
+                cache = ImageCache(file, by_path)
     except OSError as error:
         warn(f"the image cache {file} is not used, and images are decoded in every epoch: {error.strerror or error}; "
              "choose another folder with --cache DIR")
@@ -118,48 +120,32 @@ def _exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stamp(image: Path) -> tuple[str, int, int, int]:
-    """The path, and what changes with the file's content: its size, its modification time, which copies may preserve,
-    and the time of its last status change (ns)."""
-    try:
-        stat = image.stat()
-    except OSError as error:
-        raise InputError(f"image {image} cannot be read ({error.strerror})") from error
-    return str(image), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _open(file: Path, stamps: list[tuple]) -> ImageCache | None:
-    """The cache, if it exists, is complete, and holds exactly these versions of the images."""
+def _open(file: Path, digests: dict[Path, str]) -> ImageCache | None:
+    """The cache, if it exists and is complete."""
     if not file.exists():
         return None
     try:
-        cache = ImageCache(file)
+        return ImageCache(file, digests)
     except (OSError, ValueError, LookupError, TypeError):
         warn(f"the image cache {file} is damaged and will be rewritten")
         return None
-    changed = set(stamps) - cache.stamps
-    if changed:
-        print(f"{len(changed)} of {len(stamps)} images changed since the image cache {file} was written; it will be "
-              "rewritten")
-        return None
-    return cache
 
 
-def _write(file: Path, image_size: int | None, images: list[Path], stamps: list[tuple]) -> None:
-    """Write the cache.
+def _write(file: Path, image_size: int | None, images: dict[str, Path]) -> None:
+    """Write the cache of `images` by their fingerprints.
 
     Raises:
         OSError: if there is no room, or the folder cannot be written to.
         InputError: for an image that cannot be decoded.
     """
-    shapes = [(image_size, image_size) if image_size else read_size(image)[::-1] for image in images]
-    header = json.dumps([[*stamp, *shape] for stamp, shape in zip(stamps, shapes)]).encode() + b"\n"
+    shapes = [(image_size, image_size) if image_size else read_size(image)[::-1] for image in images.values()]
+    header = json.dumps([[digest, *shape] for digest, shape in zip(images, shapes)]).encode() + b"\n"
     size = len(header) + sum(3 * height * width for height, width in shapes)
     _check_room(size, file.parent)
     print(f"image cache: decoding {len(images)} images once, {_in_bytes(size)} in {file}")
     with atomic_write(file) as stream:
         stream.write(header)
-        for image, shape, pixels in zip(images, shapes, _decode(images, image_size)):
+        for image, shape, pixels in zip(images.values(), shapes, _decode(list(images.values()), image_size)):
             if pixels.shape != (*shape, 3):
                 raise InputError(f"image {image} changed while the cache was written; start again")
             stream.write(pixels)

@@ -154,22 +154,24 @@ def fingerprints(images: Sequence[Path], like: Sequence[str] = ()) -> list[str]:
 
     Args:
         like: fingerprints to compare with; those of older checkpoints hold the size and the last 16 KB only.
+    Raises:
+        InputError: for a file that cannot be read.
     """
-    digest = _digest_of_tail if like and "-" in like[0] else _digest
+    of_tail = bool(like) and "-" in like[0]
+
+    def digest(image: Path) -> str:
+        try:
+            with open(image, "rb") as file:
+                if not of_tail:
+                    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 16384))
+                return f"{size}-{zlib.crc32(file.read()):08x}"
+        except OSError as error:
+            raise InputError(f"image {image} cannot be read ({error.strerror})") from error
+
     with ThreadPoolExecutor() as pool:
         return list(tqdm(pool.map(digest, images), "identifying", len(images), unit="image", leave=False, delay=2))
-
-
-def _digest(image: Path) -> str:
-    with open(image, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _digest_of_tail(image: Path) -> str:
-    with open(image, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 16384))
-        return f"{size}-{zlib.crc32(file.read()):08x}"
 
 
 def relative_name(root: Path, image: Path) -> str:

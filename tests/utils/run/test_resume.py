@@ -266,7 +266,10 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert train("--resume", folder, "--max_epoch", 2) == folder
     assert torch.load(tmp_path / "weights" / "last.pth", weights_only=True)["epoch"] == 2
-    second = train(*options, "--max_epoch", 1, "--save_path", "../weights", "--loss", "bce")
+    second = [*options, "--max_epoch", 1, "--loss", "bce", "--save_path"]
+    assert "weights/best.pth belongs to another run" in fails(capsys, train, *second, "../weights")
+    second = train(*second, "others")
+    shutil.copy("others/last.pth", tmp_path / "weights")
     assert f"belongs to the run {second.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
 
 
