@@ -11,13 +11,14 @@ Figures of one checkpoint, or of several side by side, and a page with all of th
     python Test.py --report
 """
 
-from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c
+from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,16 +151,17 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
 
 
 def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Results) -> np.ndarray:
-    """Scores (N, C) of the images, preprocessed as in training, in the order of `results.label_names`."""
+    """Scores (N, C) of the images, preprocessed as in training, in the order of `results.label_names`; NaN for images
+    of `--images` that cannot be decoded."""
     device = options.select_device(args.device)
-    split = Split(results.images, np.zeros((len(results.images), 1)))
-    loader = build_loader(ImageDataset(split, eval_transform(checkpoint.image_size)), args.test_batch_size,
-                          options.resolve_num_workers(args.num_workers, device), device)
+    dataset = ImageDataset(Split(results.images, np.zeros((len(results.images), 1))),
+                           eval_transform(checkpoint.image_size), skip_unreadable=bool(args.images))
+    loader = build_loader(dataset, args.test_batch_size, options.resolve_num_workers(args.num_workers, device), device)
     model = checkpoint.model.to(device, memory_format=torch.channels_last)
-    scores, _ = predict(model, loader, checkpoint.normalize.to(device), device, checkpoint.title,
+    scores, nan_if_unreadable = predict(model, loader, checkpoint.normalize.to(device), device, checkpoint.title,
                         checkpoint.metadata.get("activation", "sigmoid"), args.amp,
                         views=all_views if args.all_views else None)
-    return scores[:, [checkpoint.label_names.index(name) for name in results.label_names]]
+    return (scores + nan_if_unreadable)[:, [checkpoint.label_names.index(name) for name in results.label_names]]
 
 
 def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Results) -> dict[str, Any]:
@@ -169,11 +171,11 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
               "image_size": size, "all_views": args.all_views, "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label)}
-    print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}"
-          f"{', means of 8 views' * args.all_views}\n\n{format_report(report)}")
     write_report(folder, report, results.images, scores, results.labels)
     if results.single_label:
         save_figure(draw_confusion(confusions(scores, results.labels), results.label_names), folder / "confusion")
+    print(f"{checkpoint.weights}: {len(results.images)} test images at {size} x {size}"
+          f"{', means of 8 views' * args.all_views}\n\n{format_report(report)}")
     print(f"\nresults: {folder}")
     return report
 
@@ -208,7 +210,8 @@ def explain(checkpoints: list[Checkpoint], results: Results, device: torch.devic
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any] | None:
-    """Test; returns the content of the first checkpoint's metrics.json, or None after `--images`."""
+    """Test; returns the content of the first checkpoint's metrics.json, or None after `--images`, of which unreadable
+    ones are skipped and lead to exit code 1."""
     args = parse_arguments(argv)
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
@@ -218,12 +221,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     for path in (*[folder] * bool(draws), *(checkpoint.folder for checkpoint in checkpoints)):
         make_folder(path)
 
-    reports = {}
+    reports, unreadable = {}, []
     for checkpoint in checkpoints:
         scores = compute_scores(args, checkpoint, results)
+        results, scores, without_scores = results.split_off_nan(scores)
+        unreadable += without_scores
         results.add(checkpoint.title, scores, checkpoint.metadata.get("buffer_halfwidth"))
         if args.images:
-            write_predictions(checkpoint.folder / "predictions.csv", results, checkpoint.title)
+            write_predictions(checkpoint.folder / "predictions.csv", results, checkpoint.title, unreadable)
         else:
             reports[checkpoint.title] = save_report(args, checkpoint, results)
     for kind in ["predictions"] * bool(args.show_predictions) + ["gradcam"] * bool(args.show_gradcam):
@@ -234,6 +239,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         worst = results.subset(rank_images(results)[:args.report])
         write_html_report(folder / "report.html", f"Test of {', '.join(reports)}", reports, shown, worst, load_image)
         print(f"report:  {folder / 'report.html'}")
+    if unreadable:
+        print(f"skipped {summarize_names(map(str, unreadable), 'unreadable image')}", file=sys.stderr)
+        sys.exit(1)
     return next(iter(reports.values()), None)
 
 

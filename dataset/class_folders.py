@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError
+from utils.errors import InputError, summarize_names
 
 from .image_list import IMAGE_SUFFIXES, find_images, is_visible
 
@@ -64,7 +64,8 @@ def find_class_images(folders: dict[str, Path],
         folders: by split, or "all" if there is no split, the folder that holds the class folders.
         names: the classes' order, for a trained classifier.
     Raises:
-        InputError: if there is no class folder, one is empty, an image lies next to them, and as `image_classes`.
+        InputError: if there is no class folder, one is empty, the folders may be something else than classes, an image
+            lies next to them, and as `image_classes`.
     """
     images, classes = {}, {}
     for split, folder in folders.items():
@@ -72,6 +73,7 @@ def find_class_images(folders: dict[str, Path],
         if not known:
             raise InputError(f"there are no class folders in {folder}: put the images of each class into a folder "
                              "with its name, or give a label table (--label_path)")
+        _check_classes(folder, known)
         images[split] = find_images(folder)
         for image in images[split]:
             name = image.relative_to(folder).parts[0]
@@ -83,6 +85,22 @@ def find_class_images(folders: dict[str, Path],
             raise InputError(f"class folder {folder / min(empty)} holds no images ({', '.join(IMAGE_SUFFIXES)}); "
                              "add some, or delete it")
     return images, image_classes(images, classes, names)
+
+
+def _check_classes(folder: Path, names: set[str]) -> None:
+    """Raise InputError for names that lists cannot hold, and for folders that all hold folders of the same names, like
+    2023 and 2024, or images and masks: these or those may be the classes."""
+    blank = next((name for name in sorted(names) if name != name.strip()), None)
+    if blank:
+        raise InputError(f"the name of the class folder '{folder / blank}' starts or ends with a blank; rename it")
+    below = [{path.name for path in subfolders(folder / name)} if not _images_in(folder / name) else set()
+             for name in sorted(names)]
+    common = set.intersection(*below) if len(below) > 1 else set()
+    if common:
+        raise InputError(f"{summarize_names(sorted(names), 'folder')} in {folder} all hold "
+                         f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
+                         "split train, val and test; else move the classes' folders into one folder, or give list "
+                         "files with the class of each image")
 
 
 def split_folders(root: Path) -> dict[str, Path]:

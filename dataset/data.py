@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import InputError, summarize_names, warn
+from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
 from .image_list import find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
@@ -95,7 +96,7 @@ class Data:
 
     def check_trainable(self) -> None:
         """Raise InputError if no training image has a label, or if a split generated here is empty or, with one label
-        per image, lacks a class."""
+        per image, lacks a class; warn of labels with few training images."""
         if self.single_label and len(self.label_names) < 2:
             raise InputError(f"all images in {self.root} are of the class '{self.label_names[0]}'; training needs at "
                              "least two classes")
@@ -111,6 +112,11 @@ class Data:
         for name in names:
             if not self.splits[name].images:
                 raise InputError(f"too few images in {self.root} for a {name} set; add images, or give list files")
+        counts = self.splits["train"].labels.sum(0)
+        rare = [f"{label}: {count}" for label, count in zip(self.label_names, counts) if count < RARE]
+        if rare:
+            kind = "class" if self.single_label else "label"
+            warn(f"fewer than {RARE} training images, too few to learn from, in {summarize_names(rare, kind)}")
 
 
 def load_data(dataset: str, data_root: str | Path, lists: dict[str, str] | None = None,

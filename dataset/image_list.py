@@ -27,9 +27,15 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     """All images below a folder, sorted by path; hidden files and folders are skipped.
 
-    Other files, except the label table, are skipped with a warning: they may be images in an unsupported format.
+    Other files, except the label table, are skipped with a warning: they may be images in an unsupported format. So are
+    links that lead nowhere.
     """
-    files = sorted(_visible_files(folder))
+    files, dangling = [], []
+    for path in sorted(_visible_files(folder)):
+        (files if path.is_file() else dangling).append(path)
+    if dangling:
+        names = [str(path.relative_to(folder)) for path in dangling]
+        warn(f"skipped {summarize_names(names, 'link')} below {folder}: the files that they lead to do not exist")
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     for image in images:
         check_name(str(image))
@@ -42,7 +48,7 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, linked folders included."""
+    """All files below a folder, linked folders included, and links that lead nowhere."""
 
     def unreadable(error: OSError):
         raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); change its permissions")
@@ -51,7 +57,8 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         here = os.path.realpath(place) + os.sep
         folders[:] = [name for name in folders if is_visible(name)
                       and not here.startswith(os.path.realpath(os.path.join(place, name)) + os.sep)]  # no loops
-        yield from (Path(place, name) for name in files if is_visible(name) and os.path.isfile(Path(place, name)))
+        paths = (Path(place, name) for name in files if is_visible(name))
+        yield from (path for path in paths if path.is_file() or path.is_symlink())
 
 
 def check_name(name: str, what: str = "the file name") -> None:
@@ -107,7 +114,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        match = _LINE.fullmatch(line.strip())
+        match = _LINE.fullmatch(line.rstrip())
         if not match:
             raise InputError(f"{path}, line {number}: '{line.strip()}' names no image ({', '.join(IMAGE_SUFFIXES)})")
         for name in filter(None, match.groups()):
@@ -115,7 +122,10 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         if ".." in Path(match[1]).parts and not Path(match[1]).is_absolute():
             raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is searched for; use "
                              "an absolute path")
-        candidates = [root / match[1] for root in (*roots, path.parent, Path())]
+        # Editors add blanks; systems write an accent in one letter or as another one.
+        forms = dict.fromkeys(form for name in (match[1], match[1].lstrip())
+                              for form in (name, *(unicodedata.normalize(kind, name) for kind in ("NFC", "NFD"))))
+        candidates = [root / form for root in (*roots, path.parent, Path()) for form in forms]
         image = next((candidate for candidate in candidates if candidate.is_file()), None)
         if image is None and absent is not None:
             absent.append(match[1])

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL.Image import Image
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from utils.errors import warn
 from utils.run.graceful_shutdown import leave_signals_to_main_process
 
 from .data import Split
-from .transforms import load_image
+from .transforms import UnreadableImage, load_image
 
 
 class ImageDataset(Dataset):
@@ -25,10 +26,13 @@ class ImageDataset(Dataset):
     Args:
         transform: what `load` returns -> uint8 tensor.
         load: path -> PIL image, or the pixels of an image that is resized already.
+        skip_unreadable: warn of an image that cannot be decoded, replace it by a black one, and its labels by NaN.
     """
 
-    def __init__(self, split: Split, transform: Callable, load: Callable[[Path], Image | np.ndarray] = load_image):
+    def __init__(self, split: Split, transform: Callable, load: Callable[[Path], Image.Image | np.ndarray] = load_image,
+                 skip_unreadable: bool = False):
         self.images, self.transform, self.load = split.images, transform, load
+        self.skip_unreadable = skip_unreadable
         self.labels = torch.from_numpy(split.labels).float()
 
     def __len__(self) -> int:
@@ -36,7 +40,13 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, ...]:
         if not isinstance(item, tuple):
-            return self.transform(self.load(self.images[item])), self.labels[item]
+            try:
+                return self.transform(self.load(self.images[item])), self.labels[item]
+            except UnreadableImage as error:
+                if not self.skip_unreadable:
+                    raise
+                warn(str(error))
+                return self.transform(Image.new("RGB", (1, 1))), torch.full_like(self.labels[item], torch.nan)
         index, seed = item
         image = self.load(self.images[index])
         with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,7 @@
 """Which images a checkpoint may be tested on, and their labels in its order."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -60,10 +61,15 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
 
 def _find_by_name(source: Source, names: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The images below the root with these relative names, or in another format, and the names without an image."""
-    available = {relative_name(source.root, image): image for image in source.all_images()}
+    available = {_nfc(relative_name(source.root, image)): image for image in source.all_images()}
     any_format = {str(PurePosixPath(name).with_suffix("")): image for name, image in available.items()}
-    found = [available.get(name) or any_format.get(str(PurePosixPath(name).with_suffix(""))) for name in names]
+    found = [available.get(name) or any_format.get(str(PurePosixPath(name).with_suffix("")))
+             for name in map(_nfc, names)]
     return [image for image in found if image], [name for name, image in zip(names, found) if not image]
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, Any]) -> Data:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -98,8 +99,29 @@ def test_predictions_on_images(trained, data_root, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     for path, message in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
                            (tmp_path / "none", "no images (.jpg"),
-                           (trained / "log.csv", "log.csv cannot be decoded (unknown image format)")]:
+                           (trained / "log.csv", "log.csv cannot be decoded (unknown image format)"),
+                           (trained / "log.csv", "none of the 1 images can be read")]:
         assert message in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_do_not_stop_a_prediction(trained, data_root, tmp_path, capsys, workers):
+    shutil.copytree(data_root / "AID" / "Pond", tmp_path / "new")
+    broken = sorted((tmp_path / "new").iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(SystemExit) as stop:
+        evaluate("--weights_path", trained / "best.pth", trained / "last.pth", "--images", tmp_path / "new", "--save_path",
+                 tmp_path / "out", "--num_workers", workers, "--show_predictions", 2, "--formats", "png")
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert workers or f"warning: image {broken} cannot be decoded" in error  # a worker's is not captured
+    assert f"skipped 1 unreadable image ({broken})" in error
+    for file in sorted((tmp_path / "out").rglob("predictions.csv")):
+        with open(file, newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert len(rows) == 20 and all(row["Pond"] for row in rows[:-1])
+        assert rows[-1] == {"image": str(broken), **dict.fromkeys(["labels", *SCENES], ""), "error": "unreadable"}
+    assert file.parent.name.startswith("2_") and list((tmp_path / "out").glob("predictions_1.png"))
 
 
 def test_trained_images_are_not_tested_on(tmp_path, capsys):

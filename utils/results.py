@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.errors import InputError
 from utils.metrics import decisions
 
 
@@ -47,6 +48,18 @@ class Results:
                        {title: scores[indices] for title, scores in self.scores.items()},
                        {title: predicted[indices] for title, predicted in self.predicted.items()},
                        self.buffer_halfwidths)
+
+    def split_off_nan(self, scores: np.ndarray) -> tuple["Results", np.ndarray, list[Path]]:
+        """The results and scores of the images with scores, and the images whose scores are NaN.
+
+        Raises:
+            InputError: if all are.
+        """
+        is_nan = np.isnan(scores).any(1)
+        if is_nan.all():
+            raise InputError(f"none of the {len(is_nan)} images can be read")
+        return (self.subset(np.flatnonzero(~is_nan)), scores[~is_nan],
+                [self.images[index] for index in np.flatnonzero(is_nan)])
 
     def label_names_of(self, index: int) -> list[str]:
         """The names of an image's labels."""

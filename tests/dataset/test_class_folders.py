@@ -401,3 +401,37 @@ def test_custom_table_and_images_do_not_match(tmp_path):
     write_image(tmp_path / "images" / "1" / "my.photo 0.png", 0)
     with pytest.raises(InputError, match="no row for 1 image .*new.png"):
         load_data("Custom", tmp_path)
+
+
+@pytest.mark.parametrize("outer, inner", [(["train2017", "val2017"], ["sea", "sand"]), (["2023", "2024"], ["sea", "sand"]),
+                                          (["images", "masks"], ["sea", "sand"]), (["sea", "sand"], ["2023", "2024"])])
+def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
+    for above in outer:
+        write_classes(tmp_path / "Custom" / above, dict.fromkeys(inner, 2))
+    write_classes(tmp_path / "Custom" / outer[1], {"ship": 2})  # one more
+    with pytest.raises(InputError, match=r"2 folders .* all hold 2 folders .*which are the classes"):
+        load_data("Custom", tmp_path)
+    write_image(tmp_path / "Custom" / outer[0] / "a.png", 1)  # a class that has images itself
+    assert load_data("Custom", tmp_path).label_names == sorted(outer)
+
+
+@pytest.mark.parametrize("name", [" sea", "sea "])
+def test_class_names_that_lists_would_not_keep(tmp_path, name):
+    write_classes(tmp_path / "Custom", {name: 5, "sand": 5})
+    with pytest.raises(InputError, match=f"class folder '.*{name}' starts or ends with a blank; rename it"):
+        load_data("Custom", tmp_path)
+
+
+def test_links_that_lead_nowhere_are_counted(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"sea": 9, "sand": 9})
+    for number in range(3):
+        (tmp_path / "Custom" / "sea" / f"link_{number}.png").symlink_to(tmp_path / "nowhere.png")
+    assert len(load_data("Custom", tmp_path).all_images().images) == 18
+    assert "skipped 3 links (sea/link_0.png, sea/link_1.png, ...)" in capsys.readouterr().err
+
+
+def test_few_training_images_are_warned_of(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"sea": 20, "sand": 3, "ship": 5})
+    check("Custom", tmp_path)
+    assert "fewer than 5 training images, too few to learn from, in 2 classes (sand: 1, ship: 3)" in (
+        capsys.readouterr().err)

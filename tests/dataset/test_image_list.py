@@ -1,8 +1,10 @@
 """List files: paths with spaces and dots, with and without classes."""
 
+import unicodedata
+
 import pytest
 
-from conftest import write_image
+from conftest import unicode_names, write_image
 from dataset.image_list import read_image_list, write_image_list
 from utils.errors import InputError
 
@@ -42,3 +44,15 @@ def test_bad_lists(tmp_path, content, message):
     (tmp_path / "l.txt").write_text(content)
     with pytest.raises(InputError, match=message):
         read_image_list(tmp_path / "l.txt", [tmp_path])
+
+
+@unicode_names
+def test_names_of_another_normal_form_and_with_blanks(tmp_path):
+    for stored, listed in (("NFD", "NFC"), ("NFC", "NFD")):
+        name = unicodedata.normalize(stored, f"ménage {stored}.png")
+        write_image(tmp_path / name, 1)
+        write_image(tmp_path / f" {stored}.png", 2)
+        line = unicodedata.normalize(listed, f"ménage {stored}.png")
+        (tmp_path / "l.txt").write_text(f"{line} sea\n {stored}.png sand \n  {line} sea\n", encoding="utf-8")
+        images, classes = read_image_list(tmp_path / "l.txt", [tmp_path])
+        assert [image.name for image in images] == [name, f" {stored}.png"] and list(classes.values()) == ["sea", "sand"]

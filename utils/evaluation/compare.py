@@ -67,8 +67,8 @@ def check_belongs(report: dict[str, Any], file: Path, run: Run) -> None:
     columns = read_log(run.log)
     best = int(best_epoch([dict(zip(columns, row)) for row in zip(*columns.values())])[0])
     if epoch not in (None, best) and Path(report.get("weights", "")).name == "best.pth":
-        raise InputError(f"{file} holds the results of epoch {epoch}, but the best epoch of {run.folder} is now {best}; "
-                         f"{test_again}")
+        raise InputError(f"{file} holds the results of epoch {epoch}, but the best epoch of {run.folder} is now "
+                         f"{best}; {test_again}")
 
 
 def best_weights(folder: Path, record: dict[str, Any]) -> Path:

@@ -1,6 +1,7 @@
 """Which images and labels a figure shows."""
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,9 +76,13 @@ def _is_keyword(selection: Sequence[str]) -> bool:
     return len(selection) == 1 and selection[0] in SELECTIONS
 
 
+def _normalized(path: str | Path) -> Path:
+    return Path(unicodedata.normalize("NFC", str(path)))
+
+
 def _find_image(name: str, images: Sequence[Path]) -> int:
-    parts = Path(name).parts
-    found = [index for index, image in enumerate(images) if parts
+    parts = _normalized(name).parts
+    found = [index for index, image in enumerate(map(_normalized, images)) if parts
              and parts in (image.parts[-len(parts):], image.with_suffix("").parts[-len(parts):])]
     if len(found) == 1:
         return found[0]

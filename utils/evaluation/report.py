@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,17 @@ def write_report(folder: Path, report: dict[str, Any], images: list[Path], score
                                              *([name, *row] for name, row in zip(names, rows))])
 
 
-def write_predictions(file: Path, results: Results, title: str) -> None:
+def write_predictions(file: Path, results: Results, title: str,
+                      unreadable: Sequence[Path] = ()) -> None:
     """Write predictions.csv of the checkpoint called `title`, and print its first lines: each image with its predicted
-    labels, separated by semicolons, and all its scores."""
+    labels, separated by semicolons, and all its scores. `unreadable` images have none."""
     names, scores = results.label_names, results.scores[title]
     labels = [";".join(name for name, is_predicted in zip(names, row) if is_predicted)
               for row in results.predicted[title]]
-    write_csv(file, [["image", "labels", *names], *([image, row_labels, *(f"{score:.9g}" for score in row_scores)]
-                                                    for image, row_labels, row_scores in
-                                                    zip(results.images, labels, scores))])
+    rows = [[image, row_labels, *(f"{score:.9g}" for score in row_scores)]
+            for image, row_labels, row_scores in zip(results.images, labels, scores)]
+    skipped = [[image, "", *[""] * len(names), "unreadable"] for image in unreadable]
+    write_csv(file, [["image", "labels", *names, *["error"] * bool(skipped)], *rows, *skipped])
     for image, image_labels in list(zip(results.images, labels))[:10]:
         print(f"{image}: {image_labels or '(none above 0.5)'}")
     print(f"labels and scores of {len(labels)} images: {file}")

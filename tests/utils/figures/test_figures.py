@@ -1,6 +1,8 @@
 """What the figures show: labels, order, colours, marks and numbers, and that no text covers another."""
 
+import dataclasses
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -484,6 +486,9 @@ def test_selections_that_are_refused(capsys):
     same_name = Results([Path("a/x.png"), Path("b/x.png")], NAMES, None, False, {"R4C": np.zeros((2, 9))},
                     {"R4C": np.zeros((2, 9), bool)})
     assert select_images(["b/x"], 1, same_name) == [1] and select_images([], 1, same_name) == [0]
+    composed, decomposed = (unicodedata.normalize(form, "ménage") for form in ("NFC", "NFD"))
+    accents = dataclasses.replace(same_name, images=[Path(f"{composed} 1.png"), Path(f"{decomposed} 2.png")])
+    assert select_images([f"{decomposed} 1", f"{composed} 2.png"], 1, accents) == [0, 1]
     for selection, shown, message in (
             (["x"], same_name, "matches 2 images, a/x.png and b/x.png"),
             (["worst"], same_name, "needs images"), (["disagree"], same_name, "two checkpoints"),
