@@ -60,12 +60,15 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
 
 
 def _find_by_name(source: Source, names: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The images below the root with these relative names, or in another format, and the names without an image."""
-    available = {_nfc(relative_name(source.root, image)): image for image in source.all_images()}
-    any_format = {str(PurePosixPath(name).with_suffix("")): image for name, image in available.items()}
-    found = [available.get(name) or any_format.get(str(PurePosixPath(name).with_suffix("")))
-             for name in map(_nfc, names)]
-    return [image for image in found if image], [name for name, image in zip(names, found) if not image]
+    """The images below the root with these relative names, and the names without an image. If no name fits, the data
+    set may have been saved in another format: then without extensions."""
+    images = {_nfc(relative_name(source.root, image)): image for image in source.all_images()}
+    wanted = [_nfc(name) for name in names]
+    if images.keys().isdisjoint(wanted):
+        images = {PurePosixPath(name).with_suffix("").as_posix(): image for name, image in images.items()}
+        wanted = [PurePosixPath(name).with_suffix("").as_posix() for name in wanted]
+    return ([images[name] for name in wanted if name in images],
+            [name for name, key in zip(names, wanted) if key not in images])
 
 
 def _nfc(name: str) -> str:
