@@ -79,7 +79,8 @@ def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, 
     recorded, now = list(metadata["test_images"].values()), fingerprints(images)
     changed = [str(image) for image, before, after in zip(images, recorded, now) if before != after]
     if changed:
-        warn(f"the content of {summarize_names(changed, 'test image')} changed since the training")
+        warn(f"the content of {summarize_names(changed, 'test image')} changed since the training; if these are other "
+             "images of the same names, name all that are to be tested with --test_dir")
     _warn_of_known(np.isin(now, metadata["trained_on"]).sum(), len(now))
     source = replace(source, images={"test": images}, must_be_complete=False)
     return make_splits(source, label_images(source), None, seed=0)
