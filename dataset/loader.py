@@ -83,6 +83,8 @@ def build_loader(dataset: Dataset, batch_size: int, num_workers: int, device: to
                  seed: int = 0) -> DataLoader:
     """Batches of images, uint8 (B, H, W, 3), and labels, float32 (B, C); shuffled ones also have the random numbers of
     their images, float64 (B, 3). The last, partial batch is included."""
+    if num_workers and len(dataset):
+        dataset[0]  # in this process, which says once what concerns all images, such as a dropped band
     # The loader would draw a seed for its workers, which nothing uses, from torch's own generator: give it another.
     return DataLoader(dataset, batch_size, sampler=ShuffledImages(dataset, seed) if shuffle else None,
                       num_workers=num_workers, pin_memory=device.type == "cuda", persistent_workers=num_workers > 0,

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import let_go
 from dataset import (
     ImageDataset,
     ShuffledImages,
+    Split,
     build_loader,
     eval_transform,
     images_of_step,
@@ -82,3 +84,14 @@ def test_the_images_of_a_step_are_named(ucm):
     loader = build_loader(ImageDataset(split, lambda image: 0), 8, 0, CPU, True, 4)
     files = [split.images[index] for index, _ in loader.sampler]
     assert [images_of_step(loader, step) for step in (1, 2, 3)] == [files[:8], files[8:16], files[16:]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dropped_band_is_said_once(tmp_path, workers, capfd, monkeypatch):
+    monkeypatch.setattr("utils.errors._topics", set())
+    images = [tmp_path / f"{number}.png" for number in range(8)]
+    for number, image in enumerate(images):
+        Image.new("RGBA", (64, 64), (number, 0, 0, 9)).save(image)
+    list(build_loader(ImageDataset(Split(images, np.eye(8, dtype=np.uint8)), eval_transform(64)), 2, workers,
+                      torch.device("cpu")))
+    assert capfd.readouterr().err.count("near infrared") == 1
