@@ -4,6 +4,8 @@ All are means: softmax cross-entropy over the B images of the batch, the others 
 features. `forward(features, logits, labels)` returns (scalar, loss terms by name), as `R4CLoss` does.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,6 +87,8 @@ class AsymmetricLoss(_BaselineLoss):
         p = torch.sigmoid(logits)
         p_shifted = (p - self.clip).clamp(min=0)
         positive = (1 - p) ** self.gamma_pos * F.logsigmoid(logits)
-        # 1 - p_shifted is 0 only if p is 1 and clip is 0: 1e-8 then keeps the logarithm finite.
-        negative = p_shifted**self.gamma_neg * torch.log((1 - p_shifted).clamp(min=1e-8))
+        # log(1 - p_shifted) = log(min(1 - p + clip, 1)), without computing 1 - p, which rounds to 0 at large logits and
+        # then has no gradient.
+        log_clip = logits.new_full((), math.log(self.clip) if self.clip else -math.inf)
+        negative = p_shifted**self.gamma_neg * torch.logaddexp(F.logsigmoid(-logits), log_clip).clamp(max=0)
         return -(labels * positive + (1 - labels) * negative)

@@ -403,6 +403,34 @@ def test_baselines_are_the_published_formulas():
     torch.testing.assert_close(unshifted, expected["bce"].mean())
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("clip", [0.0, 0.001, 0.05, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_asymmetric_loss_of_saturated_scores(dtype, clip, gamma):
+    """By loops in float64, with log(1 - p) = -log(1 + exp(logit)) in place of the logarithm of a rounded difference."""
+    values = [-1e30, -1000.0, -40.0, -3.0, 0.0, 2.0, 8.0, 17.0, 18.0, 20.0, 40.0, 100.0, 1000.0, 1e30]
+    logits = torch.tensor([values, values], dtype=dtype, requires_grad=True)
+    labels = torch.tensor([[0.0], [1.0]]).expand_as(logits)
+    asl = build_loss("asl", gamma_neg=gamma, gamma_pos=gamma, clip=clip)
+    entries = asl.entries(logits, labels)
+    entries.sum().backward()
+    assert entries.isfinite().all() and logits.grad.isfinite().all()
+    for logit, loss_of_absent, loss_of_present, gradient in zip(values, *entries.tolist(), logits.grad[0].tolist()):
+        p, q = (1 / (1 + math.exp(-x)) if x > -700 else 0 for x in (logit, -logit))
+        softplus, softplus_of_minus = (x if x > 700 else math.log1p(math.exp(x)) for x in (logit, -logit))
+        shifted = max(p - clip, 0)
+        minus_log = softplus if clip == 0 else -math.log(min(q + clip, 1))
+        assert loss_of_absent == pytest.approx(shifted**gamma * minus_log, rel=1e-5, abs=1e-7)
+        assert loss_of_present == pytest.approx(q**gamma * softplus_of_minus, rel=1e-5, abs=1e-7)
+        expected = 0 if shifted == 0 else p * q * minus_log * gamma * shifted**(gamma - 1) + shifted**gamma * (
+            p if clip == 0 else p * q / (q + clip))
+        assert gradient == pytest.approx(expected, rel=1e-5, abs=2e-6)
+    if clip == 0:
+        torch.testing.assert_close(logits.grad[0, 7:], torch.ones_like(logits.grad[0, 7:]), rtol=1e-5, atol=1e-5)
+    moderate = logits[:, 1:10].detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: asl.entries(x, labels[:, 1:10].double()), moderate)
+
+
 @pytest.mark.parametrize("size, num_labels", [(1, 2), (5, 1), (7, 4)])
 def test_softmax_cross_entropy_is_the_formula(size, num_labels):
     logits = torch.randn(size, num_labels, dtype=torch.float64)
