@@ -251,6 +251,10 @@ def test_metrics_against_scikit_learn(examples, record):
         scorers = sk.precision_score, sk.recall_score, sk.f1_score, functools.partial(sk.fbeta_score, beta=2)
         images = [[score(row_values, their, **zero) for row_values, their in zip(labels, predicted)] for score in scorers]
         cp, cr = np.mean(precision), np.mean(recall)
+
+        def of_means(p, r, beta):
+            return (1 + beta**2) * p * r / (beta**2 * p + r) if p + r else 0
+
         pairs = [[(row[a] <= row[b]) for a, b in itertools.permutations(range(len(row)), 2) if row_values[a] > row_values[b]]
                  for row, row_values in zip(scores, labels)]
         expected = {
@@ -258,8 +262,9 @@ def test_metrics_against_scikit_learn(examples, record):
             "OP": sk.precision_score(labels.ravel(), predicted.ravel(), **zero),
             "OR": sk.recall_score(labels.ravel(), predicted.ravel(), **zero),
             "OF1": sk.f1_score(labels.ravel(), predicted.ravel(), **zero),
-            "CP": cp, "CR": cr, "CF1": 2 * cp * cr / (cp + cr) if cp + cr else 0, "macro_F1": np.mean(f1),
+            "CP": cp, "CR": cr, "CF1": of_means(cp, cr, 1), "CF2": of_means(cp, cr, 2), "macro_F1": np.mean(f1),
             **dict(zip(["example_precision", "example_recall", "example_F1", "example_F2"], map(np.mean, images))),
+            **{f"example_F{beta}_of_means": of_means(*np.mean(images[:2], axis=1), beta) for beta in (1, 2)},
             "hamming_loss": sk.zero_one_loss(labels.ravel(), predicted.ravel()),
             "ranking_loss": np.mean([np.mean(row_values) if row_values else 0 for row_values in pairs]),
             "coverage": np.mean([max([np.sum(row >= score) for score in row[row_values == 1]], default=0)

@@ -140,12 +140,16 @@ MULTILABEL_METRICS = (
     Metric("CP", "per-label precision (CP)", lambda e: e.macro["CP"]),
     Metric("CR", "per-label recall (CR)", lambda e: e.macro["CR"]),
     Metric("CF1", "harmonic mean of CP, CR (CF1)", lambda e: e.macro["CF1"], "CF1", column_order=1, in_curves=True),
+    Metric("CF2", "F2 of CP, CR (CF2)", lambda e: e.macro["CF2"]),
     Metric("macro_F1", "macro F1", lambda e: e.macro["macro_F1"], "macro F1"),
     # Of each image, then the mean over images.
     Metric("example_precision", "example precision", lambda e: e.per_image[0].mean()),
     Metric("example_recall", "example recall", lambda e: e.per_image[1].mean()),
     Metric("example_F1", "example F1", lambda e: f_score(*e.per_image).mean(), "example F1", column_order=1),
     Metric("example_F2", "example F2", lambda e: f_score(*e.per_image, beta=2).mean(), "example F2", column_order=1),
+    # The F score of these two means, not the mean of the images' F scores.
+    Metric("example_F1_of_means", "F1 of mean example P, R", lambda e: f_score(*np.mean(e.per_image, axis=1))),
+    Metric("example_F2_of_means", "F2 of mean example P, R", lambda e: f_score(*np.mean(e.per_image, axis=1), beta=2)),
     # Share of wrong decisions.
     Metric("hamming_loss", "Hamming loss", lambda e: (e.predicted != e.labels).mean(), higher_is_better=False),
     # Share of (positive, negative) pairs of an image in the wrong order.
@@ -217,15 +221,16 @@ def confusions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def macro_metrics(per_label: dict[str, np.ndarray], min_support: int = 0) -> dict[str, float]:
-    """CP, CR, CF1, macro_F1 over the labels with at least `min_support` positives; NaN if there are none.
+    """CP, CR, CF1, CF2, macro_F1 over the labels with at least `min_support` positives; NaN if there are none.
 
     With min_support > 0 also mAP over the same labels.
     """
     frequent = {name: values[per_label["support"] >= min_support] for name, values in per_label.items()}
     if not len(frequent["support"]):
-        return dict.fromkeys(("mAP", "CP", "CR", "CF1", "macro_F1"), np.nan)
+        return dict.fromkeys(("mAP", "CP", "CR", "CF1", "CF2", "macro_F1"), np.nan)
     precision, recall = frequent["precision"].mean(), frequent["recall"].mean()
-    macro = {"CP": precision, "CR": recall, "CF1": f_score(precision, recall), "macro_F1": frequent["F1"].mean()}
+    macro = {"CP": precision, "CR": recall, "CF1": f_score(precision, recall),
+             "CF2": f_score(precision, recall, beta=2), "macro_F1": frequent["F1"].mean()}
     if min_support:
         macro = {"mAP": _mean_ap(frequent), **macro}
     return {name: float(value) for name, value in macro.items()}
@@ -241,33 +246,43 @@ def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,) the share of (present, absent) label pairs of each image in the wrong order, ties included; 0 without
     pairs. Their mean is the `ranking_loss`."""
-    pairs = (labels[:, :, None] == 1) & (labels[:, None, :] == 0)
-    wrong = pairs & (scores[:, :, None] <= scores[:, None, :])
-    return _ratio(wrong.sum((1, 2)), pairs.sum((1, 2)))
+    order = np.lexsort((labels, -scores))  # from the highest score; of equal scores, absent labels first
+    labels = np.take_along_axis(labels, order, axis=1)
+    present, absent = labels == 1, labels == 0
+    wrong = np.where(present, absent.cumsum(1), 0)  # for each present label, the absent ones above it
+    return _ratio(wrong.sum(1), present.sum(1) * absent.sum(1))
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean distance of a bin's mean score from the share of present labels in the bin, over all N * C scores.
 
-    Guo et al., "On calibration of modern neural networks" (2017), eq. 3, with CALIBRATION_BINS bins of equal width.
+    Guo et al., "On calibration of modern neural networks" (2017), eq. 3, with the bins of `calibration_bins`.
     """
     scores, labels = np.ravel(scores).astype(float), np.ravel(labels)
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=labels - scores, minlength=CALIBRATION_BINS)
+    gaps = np.bincount(calibration_bins(scores), weights=labels - scores, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(scores))
 
 
+def calibration_bins(scores: np.ndarray) -> np.ndarray:
+    """The bin of each score, 0 ... CALIBRATION_BINS - 1, of equal width: (lo, hi], as in Guo et al. and scikit-learn's
+    `calibration_curve`; the first contains 0, too."""
+    return np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], scores)
+
+
 def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Micro and macro F1 at each of the T thresholds: (T,) each."""
-    labels, f1 = labels == 1, []
-    positives = labels.sum(0)
-    for threshold in thresholds:
-        above = scores > threshold
-        hits, predicted = (above & labels).sum(0), above.sum(0)
-        f1.append((_ratio(2 * hits.sum(), predicted.sum() + positives.sum()),
-                   _ratio(2 * hits, predicted + positives).mean()))
-    micro, macro = np.array(f1).T
-    return micro, macro
+    """Micro and macro F1 at each of the T thresholds, which must ascend: (T,) each."""
+    labels, num_labels = labels == 1, labels.shape[1]
+    # Each score is counted once, by how many thresholds it exceeds and its label: row by row of (T + 1, C).
+    cells = np.searchsorted(thresholds, scores) * num_labels + np.arange(num_labels)
+
+    def above(counted: np.ndarray) -> np.ndarray:
+        """(T, C): how many of the scores exceed each threshold, summed from the highest threshold down."""
+        counts = np.bincount(counted.ravel(), minlength=(len(thresholds) + 1) * num_labels).reshape(-1, num_labels)
+        return counts[::-1].cumsum(0)[-2::-1]
+
+    hits, predicted = above(cells[labels]), above(cells)
+    total = predicted + labels.sum(0)
+    return _ratio(2 * hits.sum(1), total.sum(1)), _ratio(2 * hits, total).mean(1)
 
 
 def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from sklearn import metrics as sk
 
 from conftest import reference
 from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
+from utils.figures.reliability import draw_reliability
 from utils.metrics import (
     confusions,
+    expected_calibration_error,
+    image_ranking_losses,
     macro_metrics,
     multilabel_metrics,
     official_script_f_scores,
@@ -34,6 +38,17 @@ def example(seed=0, number=40, num_labels=6):
     return scores, labels
 
 
+def f_of_means(predicted, labels, beta):
+    """By loops: F of the mean precision and the mean recall of the rows."""
+    precisions, recalls = [], []
+    for predicted_row, row in zip(predicted.tolist(), labels.tolist()):
+        hits = sum(1 for guess, label in zip(predicted_row, row) if guess and label)
+        precisions.append(hits / sum(predicted_row) if any(predicted_row) else 0)
+        recalls.append(hits / sum(row) if any(row) else 0)
+    precision, recall = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
+    return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_against_scikit_learn(seed):
     scores, labels = example(seed)
@@ -49,6 +64,8 @@ def test_against_scikit_learn(seed):
         "CP": macro[0], "CR": macro[1], "CF1": 2 * macro[0] * macro[1] / (macro[0] + macro[1]), "macro_F1": macro[2],
         "example_precision": images[0], "example_recall": images[1], "example_F1": images[2],
         "example_F2": sk.fbeta_score(labels, predicted, beta=2, average="samples", **options),
+        **{f"example_F{beta}_of_means": f_of_means(predicted, labels, beta) for beta in (1, 2)},
+        "CF2": f_of_means(predicted.T, labels.T, 2),
         "hamming_loss": sk.hamming_loss(labels, predicted),
         "ranking_loss": sk.label_ranking_loss(labels, scores),
         "coverage": sk.coverage_error(labels, scores),
@@ -81,6 +98,21 @@ def test_official_script_is_above_the_true_mean_and_depends_on_the_batch():
     assert large["F1"] > first["F1"] and large["F2"] > first["F2"]
 
 
+def test_three_conventions_of_example_f1():
+    """Two images, precision and recall (1, 1/3) and (1/3, 1): F1 1/2 each, but 2/3 of the means."""
+    labels, scores = np.array([[1, 1, 1], [1, 0, 0]]), np.array([[0.9, 0.1, 0.1], [0.9, 0.9, 0.9]])
+    m = multilabel_metrics(scores, labels)
+    assert m["example_F1"] == pytest.approx(1 / 2) and m["example_F1_of_means"] == pytest.approx(2 / 3)
+    assert official_script_f_scores(scores, labels)["F1"] == pytest.approx(2 / 3)  # one batch
+    assert official_script_f_scores(scores, labels, batch_size=1)["F1"] == pytest.approx(1 / 2)
+    table = format_report(evaluate(scores, labels, list("abc")))
+    rows = [[part for part in line.split("  ") if part.strip()] for line in table.splitlines()]
+    values = {row[0]: row[1].strip() for row in rows if len(row) > 1}
+    assert values["example F1"] == "50.00" and values["F1 of mean example P, R"] == "66.67"
+    assert {"F2 of mean example P, R", "harmonic mean of CP, CR (CF1)", "F2 of CP, CR (CF2)",
+            "reference script F1, F2"} <= values.keys()
+
+
 def test_threshold_is_exclusive():
     scores, labels = np.array([[0.5, 0.500001]]), np.array([[1, 1]])
     assert multilabel_metrics(scores, labels)["OR"] == 0.5
@@ -110,7 +142,7 @@ def test_rare_labels_are_left_out_by_support():
     scores = np.where(labels == 1, 0.9, 0.1)
     scores[:, 1] = 1 - scores[:, 1]
     macro = macro_metrics(per_label_metrics(scores, labels), min_support=5)
-    assert macro == {"mAP": 1.0, "CP": 1.0, "CR": 1.0, "CF1": 1.0, "macro_F1": 1.0}
+    assert macro == {"mAP": 1.0, "CP": 1.0, "CR": 1.0, "CF1": 1.0, "CF2": 1.0, "macro_F1": 1.0}
     assert all(np.isnan(value) for value in macro_metrics(per_label_metrics(scores, labels), 6).values())
 
 
@@ -149,6 +181,39 @@ def test_imports_leave_out_what_is_slow_to_import():
             "print({'sklearn', 'matplotlib', 'scipy'} & sys.modules.keys())")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_image_ranking_losses_count_pairs_in_little_memory():
+    random = np.random.default_rng(0)
+    for decimals in (0, 1, 7):  # many ties, few, none
+        scores = random.random((30, 9)).round(decimals).astype(np.float32)
+        labels = (random.random(scores.shape) < random.random((30, 1))).astype(np.uint8)
+        for loss, image, row in zip(image_ranking_losses(scores, labels), scores.tolist(), labels.tolist()):
+            present, absent = ([score for score, label in zip(image, row) if label == value] for value in (1, 0))
+            pairs = [high <= low for high in present for low in absent]
+            assert loss == (sum(pairs) / len(pairs) if pairs else 0)
+    scores = random.random((400, 300))
+    labels = (random.random(scores.shape) < 0.1).astype(np.uint8)
+    tracemalloc.start()
+    image_ranking_losses(scores, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * scores.size  # an (N, C, C) array has 300 bytes or more per score
+
+
+def test_calibration_bins_contain_their_upper_edge():
+    """As scikit-learn's calibration_curve, and as the diagram beside the number."""
+    scores = np.array([[0.5, 0.45, 0.5, 0.55], [0.5, 0.45, 0.5, 0.55]])  # half of them on an edge
+    labels = np.array([[0, 0, 0, 0], [1, 0, 0, 1]])
+    expected = (6 * abs(1 / 6 - 2.9 / 6) + 2 * abs(1 / 2 - 0.55)) / 8  # in (0.4, 0.5] and (0.5, 0.6]
+    assert expected_calibration_error(scores, labels) == pytest.approx(expected)
+    upper, lower = draw_reliability({"R4C": scores}, labels).axes
+    np.testing.assert_allclose(upper.lines[1].get_data(), [[2.9 / 6, 0.55], [1 / 6, 1 / 2]])
+    counts, edges, _ = lower.patches[0].get_data()
+    assert counts.tolist() == [0, 0, 0, 0, 6, 2, 0, 0, 0, 0]
+    np.testing.assert_allclose(edges, np.linspace(0, 1, 11))
+    distances = np.abs(np.subtract(*upper.lines[1].get_data()))
+    assert expected_calibration_error(scores, labels) == pytest.approx(counts[counts > 0] @ distances / scores.size)
 
 
 # Single label

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.metrics import CALIBRATION_BINS, expected_calibration_error
+from utils.metrics import CALIBRATION_BINS, calibration_bins, expected_calibration_error
 
 from .style import WIDTH, line_styles, new_figure, show_caption, show_legend
 
@@ -26,8 +26,9 @@ def draw_reliability(scores: dict[str, np.ndarray], labels: np.ndarray):
         present, mean_score = calibration_curve(labels.ravel(), matrix.ravel(), n_bins=CALIBRATION_BINS)
         error = expected_calibration_error(matrix, labels)
         upper.plot(mean_score, present, label=f"{title}: ECE {100 * error:.1f} %", markersize=4, **styles[title])
-        counts, edges = np.histogram(matrix, CALIBRATION_BINS, (0, 1))
-        lower.stairs(counts, edges, **{name: styles[title][name] for name in ("color", "linestyle")})
+        counts = np.bincount(calibration_bins(matrix).ravel(), minlength=CALIBRATION_BINS)
+        lower.stairs(counts, np.linspace(0, 1, CALIBRATION_BINS + 1),
+                     **{name: styles[title][name] for name in ("color", "linestyle")})
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of present labels")
     show_legend(figure, *upper.get_legend_handles_labels())
     lower.set(yscale="log", xlabel="score (mean of the bin)", ylabel="scores")

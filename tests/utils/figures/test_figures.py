@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_expected_calibration_error_against_a_loop():
     scores[0, :3] = 0, 1, 0.5
     bins: dict[int, list[tuple[float, int]]] = {}
     for score, label in zip(scores.ravel(), labels.ravel()):
-        bins.setdefault(min(int(score * 10), 9), []).append((score, label))
+        bins.setdefault(max(math.ceil(score * 10) - 1, 0), []).append((score, label))
     expected = sum(abs(sum(label - score for score, label in of_bin)) for of_bin in bins.values()) / scores.size
     assert expected_calibration_error(scores, labels) == pytest.approx(expected) and expected > 0.01
     assert expected_calibration_error(labels.astype(float), labels) == 0
