@@ -170,7 +170,7 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
     metadata = checkpoint.metadata
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
               "image_size": size, "all_views": args.all_views, "device": str(options.select_device(args.device)),
-              **evaluate(scores, results.labels, results.label_names, results.single_label)}
+              **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}
     write_report(folder, report, results.images, scores, results.labels)
     if results.single_label:
         save_figure(draw_confusion(confusions(scores, results.labels), results.label_names), folder / "confusion")

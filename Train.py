@@ -44,7 +44,7 @@ from utils.acceleration import CompiledForFullBatches, make_deterministic, preci
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.figures.curves import draw_curves
 from utils.figures.style import save_figure
-from utils.metrics import multilabel_metrics, single_label_metrics
+from utils.metrics import validation_metrics
 from utils.options import number
 from utils.run import resume, run_folder
 from utils.run.checkpoint import save_checkpoint, seed_everything
@@ -206,7 +206,7 @@ def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, An
     epoch, (best_epoch, best_score) = len(log), run_folder.best_epoch(log)
     weights = Path(args.save_path or folder)
     checkpoint = {**metadata, "run": run_folder.name_of_run(folder), "state_dict": model.state_dict(), "epoch": epoch,
-                  "best_score": best_score}
+                  "best_score": best_score, "threshold": log[-1].get("val_threshold") if log else None}
     if not args.not_save:  # first, because the other files can be written again from it
         save_checkpoint(weights / "last.pth", {**checkpoint, "optimizer": optimizer.state_dict(), "log": log})
     if log:
@@ -254,7 +254,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
                 images = images_of_step(train_loader, error.step)
                 raise resume.explain_divergence(error, epoch, folder, images) from error
             predicted = predict(model, val_loader, normalize, device, "validation", metadata["activation"], args.amp)
-            metrics = (single_label_metrics(*predicted) if data.single_label else {}) | multilabel_metrics(*predicted)
+            metrics = validation_metrics(*predicted, data.single_label)
             log.append(run_folder.log_row(epoch, lr, losses, metrics, args.deterministic))
             save_progress(args, folder, metadata, model, optimizer, log)
             print(title, run_folder.format_last_epoch(log))

@@ -17,7 +17,7 @@ import small_network
 import Train
 from loss import R4CLoss
 from utils.errors import exit_cleanly
-from utils.metrics import multilabel_metrics
+from utils.metrics import validation_metrics
 from utils.run import graceful_shutdown
 
 
@@ -74,9 +74,9 @@ def send(stop: Stop) -> None:
     sys.addaudithook(in_system)
 
 
-def metrics_with_ties(*arrays) -> dict[str, float]:
+def metrics_with_ties(*args) -> dict[str, float]:
     """Each epoch is the best so far: what is written when does not depend on what a machine learns."""
-    return multilabel_metrics(*arrays) | {"OF1": 0.5}
+    return validation_metrics(*args) | {"OF1": 0.5}
 
 
 def train(argv: list[str], stop: Stop | None, output: Path) -> None:
@@ -89,7 +89,7 @@ def train(argv: list[str], stop: Stop | None, output: Path) -> None:
     small_network.register()
     Train.save_figure = lambda figure, path: None
     graceful_shutdown._SAME_SIGNAL = 3600  # s; a busy machine may take its time between two signals that are one
-    Train.multilabel_metrics = metrics_with_ties
+    Train.validation_metrics = metrics_with_ties
     if stop:
         send(stop)
     exit_cleanly(lambda: Train.main(argv))

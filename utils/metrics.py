@@ -198,6 +198,12 @@ def single_label_metrics(scores: np.ndarray, labels: np.ndarray) -> dict[str, fl
     return {metric.name: float(metric.function(evaluation)) for metric in SINGLE_LABEL_METRICS}
 
 
+def validation_metrics(scores: np.ndarray, labels: np.ndarray, single_label: bool) -> dict[str, float]:
+    """The metrics of an epoch by name: all that apply, and with several labels the `best_threshold` as "threshold"."""
+    selected = single_label_metrics(scores, labels) if single_label else {"threshold": best_threshold(scores, labels)}
+    return selected | multilabel_metrics(scores, labels)
+
+
 def per_label_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, np.ndarray]:
     """(C,) each: AP (NaN for a label without a positive), precision, recall, F1, support (number of positives)."""
     return Evaluation(scores, labels, threshold).per_label
@@ -283,6 +289,13 @@ def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.nd
     hits, predicted = above(cells[labels]), above(cells)
     total = predicted + labels.sum(0)
     return _ratio(2 * hits.sum(1), total.sum(1)), _ratio(2 * hits, total).mean(1)
+
+
+def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold of 0.01, 0.02 ... 0.99 with the highest micro F1; of a tie, the one nearest 0.5."""
+    thresholds = np.arange(1, 100) / 100
+    micro, _ = f1_over_thresholds(scores, labels, thresholds)
+    return float(min(thresholds[micro == micro.max()], key=lambda threshold: abs(threshold - 0.5)))
 
 
 def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:

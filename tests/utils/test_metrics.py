@@ -14,8 +14,10 @@ from conftest import reference
 from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
 from utils.figures.reliability import draw_reliability
 from utils.metrics import (
+    best_threshold,
     confusions,
     expected_calibration_error,
+    f1_over_thresholds,
     image_ranking_losses,
     macro_metrics,
     multilabel_metrics,
@@ -214,6 +216,31 @@ def test_calibration_bins_contain_their_upper_edge():
     np.testing.assert_allclose(edges, np.linspace(0, 1, 11))
     distances = np.abs(np.subtract(*upper.lines[1].get_data()))
     assert expected_calibration_error(scores, labels) == pytest.approx(counts[counts > 0] @ distances / scores.size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_best_threshold_by_a_loop(dtype):
+    thresholds = [percent / 100 for percent in range(1, 100)]
+    for seed in range(20):
+        scores, labels = example(seed)
+        scores = (scores**(1 + seed % 4)).astype(dtype)
+        f1 = []
+        for threshold in thresholds:
+            above = scores.astype(float) > threshold
+            hits = int((above & (labels == 1)).sum())
+            f1.append(2 * hits / (int(above.sum()) + int(labels.sum())))
+        np.testing.assert_array_equal(f1_over_thresholds(scores, labels, np.array(thresholds))[0], f1)
+        tied = [threshold for threshold, value in zip(thresholds, f1) if value == max(f1)]
+        assert best_threshold(scores, labels) == min(tied, key=lambda threshold: abs(threshold - 0.5))
+
+
+def test_best_threshold_of_a_tie_is_the_nearest_to_one_half():
+    labels = np.eye(3)
+    for low, high, expected in ((0.2, 0.8, 0.5), (0.05, 0.305, 0.3), (0.6, 0.9, 0.6), (0.001, 0.002, 0.5),
+                                (0.5, 0.5, 0.49)):
+        threshold = best_threshold(np.where(labels == 1, high, low), labels)
+        assert threshold == expected and type(threshold) is float  # which a checkpoint can hold
+    assert best_threshold(np.random.default_rng(0).random((5, 3)), np.zeros((5, 3))) == 0.5
 
 
 # Single label

@@ -68,6 +68,12 @@ def _overall(reports: dict[str, dict[str, Any]]) -> str:
     for beta in ("F1", "F2"):
         script = "".join(f"<td>{percent(report['reference_script'][beta])}</td>" for report in reports.values())
         rows.append(f"<td>reference script {beta}</td>{script}")
+    tuned = [report.get("at_validation_threshold", {}) for report in reports.values()]
+    if any(tuned):
+        for title, name in (("micro F1", "OF1"), ("macro F1", "macro_F1")):
+            cells = (f"{percent(at[name])} at {at['threshold']:.2f}" if at else "-" for at in tuned)
+            rows.append(f"<td>{title} at the validation images' threshold</td>"
+                        + "".join(f"<td>{cell}</td>" for cell in cells))
     head = "".join(f"<th>{escape(title)}</th>" for title in ("", *reports))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

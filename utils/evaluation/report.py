@@ -12,6 +12,7 @@ from utils.metrics import (
     METRICS,
     RARE,
     confusions,
+    f1_over_thresholds,
     macro_metrics,
     multilabel_metrics,
     official_script_f_scores,
@@ -24,16 +25,23 @@ from utils.results import Results
 from utils.run.atomic import write_csv, write_text
 
 
-def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str], single_label: bool = False) -> dict[str, Any]:
+def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str], single_label: bool = False,
+             validation_threshold: float | None = None) -> dict[str, Any]:
     """All metrics of a test: (N, C) scores and labels, C label names -> a dict that json can write.
 
     Undefined values (the AP of a label without positives) are None. With one label per image, the metrics of the arg
-    max come in addition to those of the threshold.
+    max come in addition to those of the threshold 0.5; otherwise, F1 at the threshold that the validation images
+    selected, if there is one.
     """
     per_label = per_label_metrics(scores, labels)
     support = per_label["support"]
+    tuned = {}
     if single_label:
         per_label |= per_class_metrics(scores, labels)
+    elif validation_threshold is not None:
+        (micro,), (macro,) = f1_over_thresholds(scores, labels, np.array([validation_threshold]))
+        tuned = {"at_validation_threshold": {"threshold": validation_threshold, "OF1": float(micro),
+                                             "macro_F1": float(macro)}}
     return {
         "images": len(labels),
         **({"single_label": _without_nan(single_label_metrics(scores, labels))} if single_label else {}),
@@ -41,6 +49,7 @@ def evaluate(scores: np.ndarray, labels: np.ndarray, names: list[str], single_la
         "without_rare_labels": {"min_support": RARE, "left_out": [n for n, s in zip(names, support) if s < RARE],
                                 **_without_nan(macro_metrics(per_label, RARE))},
         "reference_script": {"batch_size": 64, **official_script_f_scores(scores, labels, 64)},
+        **tuned,
         "labels_without_positives": [n for n, s in zip(names, support) if s == 0],
         "undefined_counted_0": undefined_terms(scores, labels),
         "per_label": {name: _without_nan({metric: values[i].item() for metric, values in per_label.items()})
@@ -66,6 +75,10 @@ def format_report(report: dict[str, Any]) -> str:
     script = report["reference_script"]
     lines.append(f"{'reference script F1, F2':32}{percent(script['F1']):>12}{percent(script['F2']):>8}"
                  "   (its formula; comparable with results of that script only)")
+    if tuned := report.get("at_validation_threshold"):
+        title = f"micro, macro F1 at {tuned['threshold']:.2f}"
+        lines.append(f"{title:32}{percent(tuned['OF1']):>12}{percent(tuned['macro_F1']):>8}"
+                     "   (the threshold with the best micro F1 on the validation images)")
     columns = per_label_columns(report)
     width = max(20, *(len(name) + 1 for name in per_label))
     title = "class (arg max)" if single_label else "label"

@@ -9,11 +9,13 @@ from utils.metrics import METRICS
 
 from .style import WIDTH, line_styles, new_figure, show_legend
 
+_REQUIRED = {"epoch", "lr", "train_loss", "val_mAP", "val_OF1"}
 _VALIDATION = {f"val_{metric.name}": metric.column for metric in METRICS.values() if metric.in_curves}
 
 
 def read_log(log: Path) -> dict[str, list[float]]:
-    """The columns of a log.csv that `write_log` wrote; incomplete rows are left out.
+    """The columns of a log.csv that `write_log` wrote, NaN where an epoch of an older version lacks the value;
+    incomplete rows are left out.
 
     Raises:
         InputError: for any other file.
@@ -21,10 +23,11 @@ def read_log(log: Path) -> dict[str, list[float]]:
     try:
         with open(log, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if None not in row.values()]
-        columns = {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+        columns = {name: [float(row[name] if name in _REQUIRED else row[name] or "nan") for row in rows]
+                   for name in rows[0]} if rows else {}
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{log} cannot be read as the log of a run ({error})") from error
-    if not {"epoch", "lr", "train_loss", "val_mAP", "val_OF1"} <= columns.keys():
+    if not _REQUIRED <= columns.keys():
         raise InputError(f"{log} is not the log of a run with a finished epoch")
     return columns
 

@@ -191,10 +191,12 @@ def format_last_epoch(log: list[dict[str, Any]]) -> str:
 
 
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write log.csv: a header, and a row for each of at least one epoch. Raises OSError as `atomic_write`."""
-    write_csv(path, [list(rows[0]),
-                     *([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()]
-                       for row in rows)])
+    """Write log.csv: a header, and a row for each of at least one epoch; what the epochs of an older version lack stays
+    empty. Raises OSError as `atomic_write`."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    values = ([row.get(name, "") for name in columns] for row in rows)
+    write_csv(path, [columns, *([f"{value:.6g}" if isinstance(value, float) else value for value in row]
+                                for row in values)])
 
 
 def _command(device: torch.device) -> dict[str, Any]:

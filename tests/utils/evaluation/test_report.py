@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import f1_score
 
 import Test
 from conftest import DPI, NAMES, read_scores, write_image, write_ucm
@@ -135,6 +136,31 @@ def test_report_of_two_checkpoints(runs, both, tmp_path, capsys):
                 assert (f"− {name} {matrix[image, column]:.2f}" in words) == bool(is_fn)
 
 
+def test_f1_at_the_threshold_of_the_validation_images(runs, tmp_path, monkeypatch, capsys):
+    """It is the checkpoint's, whatever the test images say; a bare state dict has none."""
+    monkeypatch.setattr("Test.score_figures", lambda results: [])
+    content = torch.load(runs["bce"] / "best.pth", weights_only=True)
+    torch.save({**content, "threshold": 0.49}, tmp_path / "known.pth")
+    torch.save(content["state_dict"], tmp_path / "bare.pth")
+    scores = np.linspace(0.47, 0.51, 24, dtype=np.float32).reshape(6, 4)
+    monkeypatch.setattr("Test.predict", lambda *_, **__: (scores, None))
+    evaluate("--weights_path", tmp_path / "known.pth", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4,
+             "--image_size", 64, "--save_path", tmp_path / "out", "--report", "--formats", "svg")
+    known, bare = (json.loads(file.read_text()) for file in sorted((tmp_path / "out").glob("*/metrics.json")))
+    scores, labels = read_scores(next((tmp_path / "out").glob("1_*")))
+    micro, macro = (f1_score(labels, scores > 0.49, average=average, zero_division=0) for average in ("micro", "macro"))
+    assert known["at_validation_threshold"] == pytest.approx({"threshold": 0.49, "OF1": micro, "macro_F1": macro})
+    assert "at_validation_threshold" not in bare and known["metrics"] == bare["metrics"] and micro != macro
+    printed, = (line for line in capsys.readouterr().out.splitlines() if line.startswith("micro, macro F1 at"))
+    assert printed.split()[3:] == (f"at 0.49 {100 * micro:.2f} {100 * macro:.2f} (the threshold with the best micro F1 "
+                                   "on the validation images)").split()
+    page = Page(tmp_path / "out" / "report.html")
+    rows = {row[0]: row[1:] for row in page.tables[0]}
+    assert rows["micro F1 at the validation images' threshold"] == [f"{100 * micro:.2f} at 0.49", "-"]
+    assert rows["macro F1 at the validation images' threshold"] == [f"{100 * macro:.2f} at 0.49", "-"]
+    assert {"F1 of mean example P, R", "F2 of mean example P, R", "F2 of CP, CR (CF2)"} < rows.keys()
+
+
 def test_one_checkpoint_writes_beside_itself(runs, tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(runs["r4c"], run)
@@ -251,7 +277,10 @@ def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path, mo
     run = train("--dataset", "AID", "--data_root", scenes, "--loss", "ce", "--work-dir", tmp_path, "--max_epoch", 1)
     evaluate("--weights_path", run / "best.pth", "--report", "--formats", "svg")
     assert (run / "test_best" / "confusion_1.svg").is_file() and not (run / "test_best" / "mistakes.svg").exists()
+    assert "val_threshold" not in (run / "log.csv").read_text()
+    assert "at_validation_threshold" not in json.loads((run / "test_best" / "metrics.json").read_text())
     page = Page(run / "test_best" / "report.html")
+    assert not any("validation" in row[0] for row in page.tables[0])
     assert page.tables[0][2][0] == "overall accuracy (OA)"
     assert {"macro F1", "macro F1 (arg max)"} < {row[0] for row in page.tables[0]}
     assert len(page.tables[1]) == 5 and "Each class, in percent (P, R, F1: arg max)" in page.words

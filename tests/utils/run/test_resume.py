@@ -292,7 +292,7 @@ def test_what_cannot_be_resumed(options, capsys, damage, message):
 
 @pytest.fixture
 def every_epoch_is_the_best(monkeypatch):
-    monkeypatch.setattr(Train, "multilabel_metrics", processes.metrics_with_ties)
+    monkeypatch.setattr(Train, "validation_metrics", processes.metrics_with_ties)
 
 
 @pytest.mark.usefixtures("every_epoch_is_the_best")
