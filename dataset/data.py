@@ -1,5 +1,6 @@
 """From folders, lists and label tables to labelled training, validation and test splits."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -153,7 +154,8 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
     if name == "Synthetic_Multilabel" and not root.exists():
         from .synthetic import write_synthetic
 
-        write_synthetic(root)
+        with suppress(FileExistsError):  # another process was faster
+            write_synthetic(root)
     table = Path(label_path) if label_path else None
     if lists:
         read = {split: read_image_list(path, [root], absent) for split, path in lists.items()}

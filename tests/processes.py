@@ -66,7 +66,7 @@ def send(stop: Stop) -> None:
 
     def in_system(event: str, args: tuple) -> None:
         if event == "open" and str(args[0]).endswith(".partial"):
-            happens(f"open {Path(args[0]).stem}")
+            happens(f"open {Path(args[0]).name.rsplit('.', 2)[0]}")
         elif event == "os.rename":
             happens(f"rename {Path(args[1]).name}")
 

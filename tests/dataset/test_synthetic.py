@@ -1,13 +1,14 @@
 """The synthetic data set: repeatable, in the UCM layout, and with labels that are true of the images."""
 
 import hashlib
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import synthetic
+from dataset import load_data, synthetic
 from dataset.synthetic import LABELS, SCENES, __main__, draw_scene, scenes, things, write_synthetic
 from dataset.synthetic.canvas import Canvas, circle
 
@@ -55,7 +56,9 @@ def test_a_scene_has_the_size_that_is_asked_for():
 
 def test_the_layout_and_the_table_are_those_of_ucm(tmp_path):
     root = tmp_path / "Synthetic_Multilabel"
-    (tmp_path / "Synthetic_Multilabel.partial" / "left over").mkdir(parents=True)
+    left = tmp_path / "Synthetic_Multilabel.0.partial"  # by a process that was killed hours ago
+    (left / "UCMerced_LandUse").mkdir(parents=True)
+    os.utime(left, (0, 0))
     write_synthetic(root, images_per_scene=5)
     assert [path.name for path in tmp_path.iterdir()] == ["Synthetic_Multilabel"]
     text = (root / "multilabels" / "LandUse_Multilabeled.txt").read_bytes().decode()
@@ -91,6 +94,33 @@ def test_a_fifth_of_the_numbers_is_for_testing(tmp_path, monkeypatch, count, bel
     shutil.rmtree(tmp_path / "set")
 
 
+def test_the_first_of_two_drawings_is_used(tmp_path, monkeypatch):
+    """Another process starts later, and finishes earlier."""
+    root, real, calls = tmp_path / "set", draw_scene, []
+
+    def draw(kind, rng):
+        calls.append(kind)
+        if len(calls) == 2:
+            write_synthetic(root, images_per_scene=1, seed=2)
+        return real(kind, rng)
+
+    monkeypatch.setattr(synthetic, "draw_scene", draw)
+    write_synthetic(root, images_per_scene=1, seed=1)
+    monkeypatch.setattr(synthetic, "draw_scene", real)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    write_synthetic(tmp_path / "expected", images_per_scene=1, seed=2)
+    assert digest(root) == digest(tmp_path / "expected")
+
+
+def test_a_drawing_that_another_process_finished_meanwhile_is_used(tmp_path, monkeypatch):
+    def write(root):
+        write_synthetic(root, images_per_scene=5)
+        write_synthetic(root)
+
+    monkeypatch.setattr(synthetic, "write_synthetic", write)
+    assert len(load_data("Synthetic_Multilabel", tmp_path).all_images().images) == 5 * len(SCENES)
+
+
 def test_an_interrupted_write_leaves_no_set(tmp_path, monkeypatch):
     real, calls = draw_scene, []
 
@@ -103,7 +133,7 @@ def test_an_interrupted_write_leaves_no_set(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "draw_scene", failing)
     with pytest.raises(KeyboardInterrupt):
         write_synthetic(tmp_path / "set", images_per_scene=1)
-    assert not (tmp_path / "set").exists()
+    assert not list(tmp_path.iterdir())
     monkeypatch.setattr(synthetic, "draw_scene", real)
     write_synthetic(tmp_path / "set", images_per_scene=1)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

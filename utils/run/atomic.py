@@ -1,17 +1,31 @@
 """Files that are complete or unchanged: a kill or a full disk while writing leaves the previous version as it was."""
 
 import csv
+import glob
 import io
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes can write to one run
     fcntl = None
+
+
+def partial_path(path: Path) -> Path:
+    """A new name for what will replace `path` once it is complete: several processes, also on several machines, may be
+    writing it. What a killed process left under such a name is removed after an hour."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > 3600:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{path.name}.{token_hex(4)}.partial")
 
 
 @contextmanager
@@ -21,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: with the file's name, if it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_path(path)
     try:
         with open(partial, "wb") as file:
             yield file
