@@ -239,7 +239,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     folder = folder or start_run(args, data, device)
 
     lock = nullcontext() if checkpoint else run_folder.run_lock(folder)
-    with lock, graceful_shutdown(), resume.explain_how_to_resume(folder, args.save_path):
+    with lock, resume.explain_how_to_resume(folder, args.save_path), graceful_shutdown():
         save_progress(args, folder, metadata, model, optimizer, log)
         for epoch in range(len(log) + 1, args.max_epoch + 1):
             seed_everything(args.seed, epoch)
