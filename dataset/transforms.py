@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import (
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.errors import InputError, warn_once
+from utils.errors import InputError, UnreadableImage, warn_once
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,10 +40,6 @@ _PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YC
 _TIFF_BANDS = {("gray", 1), ("palette", 1), ("RGB", 3), ("RGB", 4), ("CMYK", 4), ("YCbCr", 3)}
 _SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex float"}
 _NEW_SUBFILE_TYPE, _MASK = 254, 4  # a TIFF page's tag, and its bit for a mask of another page
-
-
-class UnreadableImage(InputError):
-    """An image is missing, cannot be decoded, or holds something else than 8 bits per channel."""
 
 
 def load_image(path: Path) -> Image.Image:

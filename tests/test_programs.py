@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import Test
 import Train
 from conftest import NAMES, ROOT, random_labels, read_scores, write_image, write_table
 from dataset import Normalize
 from loss import R4CLoss
 from model import NETWORKS, build_model
 from programs import evaluate, fails, fails_alone, train, train_ucm
-from utils.errors import InputError
+from utils.errors import InputError, exit_cleanly
 from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
 from utils.run.checkpoint import save_checkpoint
@@ -337,7 +339,7 @@ def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path
     assert "name the images to test with --test_dir" in fails(capsys, evaluate, "--weights_path", folder / "best.pth")
 
 
-def test_labels_of_a_table_with_unicode_names(tmp_path):
+def test_labels_of_a_table_with_unicode_names(tmp_path, monkeypatch):
     keys = [f"b{number:02d}" for number in (*range(20), 90)]
     root = tmp_path / "UCM_Multilabel"
     for seed, key in enumerate(keys):
@@ -347,6 +349,24 @@ def test_labels_of_a_table_with_unicode_names(tmp_path):
     table.write_text(table.read_text().replace("water", "größeres Gewässer"), encoding="utf-8")
     folder = train_ucm(tmp_path)
     assert "größeres Gewässer" in evaluate("--weights_path", folder / "best.pth")["per_label"]
+    table.write_text(table.read_text(encoding="utf-8").replace("größeres Gewässer", "水"), encoding="utf-8")
+    folder = train_ucm(tmp_path)
+    output = io.TextIOWrapper(io.BytesIO(), "cp1252")  # as PYTHONIOENCODING=cp1252 python Test.py > FILE
+    monkeypatch.setattr(sys, "stdout", output)
+    exit_cleanly(lambda: evaluate("--weights_path", folder / "best.pth"))
+    output.flush()
+    assert b"\\u6c34 " in output.buffer.getvalue()
+
+
+def test_results_are_written_before_they_are_printed(trained, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Test, "print", full_disk, raising=False)
+    with pytest.raises(OSError):
+        evaluate("--weights_path", trained / "best.pth")
+    assert {"metrics.json", "per_label.csv", "scores.csv"} == {
+        path.name for path in (trained / "test_best").iterdir()}
 
 
 def test_full_disk_keeps_the_older_checkpoint(tmp_path, monkeypatch):

@@ -1,9 +1,30 @@
 """Errors that the user can fix: one clear sentence, no traceback."""
 
+import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+_NO_ROOM, _NETWORK = "free some space or choose another folder", "check the disk or the network drive"
+_ADVICE = {
+    errno.ENOSPC: _NO_ROOM, errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: "raise the limit of `ulimit -f`, or choose a folder on another disk",
+    errno.EACCES: "change the permissions or choose another folder",
+    errno.EPERM: "change the permissions or choose another folder",
+    errno.EROFS: "choose another folder", errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit with `ulimit -n 65536`, or use fewer --num_workers",
+    errno.ENFILE: "end other programs, or use fewer --num_workers",
+    errno.EAGAIN: "raise the limit of processes (`ulimit -u`), or use fewer --num_workers",
+    errno.ENOMEM: "end other programs, or use fewer --num_workers",
+    errno.EIO: _NETWORK, errno.ESTALE: _NETWORK, errno.ETIMEDOUT: _NETWORK,
+}
+
+# Words in torch's errors.
+_SHARED_MEMORY = ("Bus error", "shared memory", "file </torch_")
+_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED", "DataLoader worker (pid")
 
 
 class InputError(ValueError):
@@ -12,6 +33,10 @@ class InputError(ValueError):
     def __init__(self, message: str):
         # A DataLoader worker re-raises with its whole traceback as the message: keep the sentence at its end.
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+
+
+class UnreadableImage(InputError):
+    """An image is missing, cannot be decoded, or holds something else than 8 bits per channel."""
 
 
 class Diverged(InputError):
@@ -27,7 +52,7 @@ class NonFinite(Diverged):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the program. number: SIGINT or SIGTERM. message: what was done and what to do now."""
+    """A signal stopped the program. number: of the signal. message: what was done and what to do now."""
 
     def __init__(self, number: int, message: str = ""):
         super().__init__(message)
@@ -56,20 +81,44 @@ def summarize_names(names: Iterable[str], noun: str) -> str:
     return f"{len(names)} {plural} ({', '.join(names[:2] + ['...'] * (len(names) > 2))})"
 
 
-def describe_error(error: InputError | OSError) -> str:
-    """What to tell the user; for an error of the system, such as a full disk, the file's name and what to do.
+def describe_error(error: InputError | OSError | RuntimeError | MemoryError) -> str:
+    """What to tell the user: for an error of the machine, such as a full disk, what is wrong and what to do.
 
     Raises:
-        OSError: the error itself, if it carries no description.
+        OSError, RuntimeError: the error itself, if it is none of the input or the machine.
     """
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, BrokenPipeError):
         return "the program that read this output has ended"
-    if error.filename is None and error.strerror is None:
-        raise error
-    name = error.filename or "a file could not be written"
-    return f"{name}: {error.strerror}; free some space or choose another folder"
+    if isinstance(error, OSError):
+        if error.filename is None and error.strerror is None:
+            raise error
+        if not _is_of_lock(error):
+            return f"{error.filename or 'the system reports'}: {error.strerror}{advice(error)}"
+    # The signal that ended a worker is in the cause; a worker re-raises with its whole traceback as the message.
+    text = str(error.__cause__ if isinstance(error.__cause__, RuntimeError) else error)
+    reason = (text.rsplit("Error: ", 1)[-1].strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if "Too many open files" in reason or "items of ancdata" in reason:
+        return f"too many open files; {_ADVICE[errno.EMFILE]}"
+    if isinstance(error, OSError) or any(sign in reason for sign in _SHARED_MEMORY):
+        return (f"the shared memory of the loader's workers, /dev/shm, is probably too small ({reason}): enlarge it, as "
+                "by `docker run --shm-size=8g`, or use --num_workers 0")
+    if isinstance(error, MemoryError) or any(sign in reason for sign in _MEMORY):
+        return f"probably out of memory ({reason}): use a smaller --image_size or batch size, or fewer --num_workers"
+    raise error
+
+
+def advice(error: Exception) -> str:
+    """What to do, after a semicolon; nothing for an error that explains itself or has many causes."""
+    number = getattr(error, "errno", None)
+    return f"; {_ADVICE[number]}" if number in _ADVICE else ""
+
+
+def _is_of_lock(error: OSError) -> bool:
+    """Whether it is of a lock between processes, which is a nameless file in /dev/shm."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.endswith("synchronize.py")
 
 
 def exit_quietly_on_ctrl_c() -> None:
@@ -84,12 +133,15 @@ def _quit(number: int, frame) -> None:
 
 
 def exit_cleanly(main: Callable[[], object]) -> None:
-    """Run a program's `main`. Exit code 2 and one sentence for unusable input, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run a program's `main`. Exit code 2 and one sentence for unusable input or a machine that cannot do it, 130 for
+    Ctrl-C, 143 for SIGTERM. What the terminal or the file that it prints to cannot show, it prints escaped."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     if signal.getsignal(signal.SIGINT) is _quit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-    except (InputError, OSError) as error:
+    except (InputError, OSError, RuntimeError, MemoryError) as error:
         sys.exit(_report(f"error: {describe_error(error)}", 2))
     except Interrupted as stop:
         sys.exit(_report(f"interrupted; {stop.message}", 128 + stop.number))
@@ -98,5 +150,6 @@ def exit_cleanly(main: Callable[[], object]) -> None:
 
 
 def _report(message: str, code: int) -> int:
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be gone
+        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
     return code

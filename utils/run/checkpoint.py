@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.errors import InputError
+from utils.errors import InputError, advice
 from utils.run.atomic import atomic_write
 
 # Each writes the tensors of one file, the first argument, to another, which torch.load(weights_only=True) reads.
@@ -40,8 +40,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         unchanged = "; the previous one is unchanged" if path.exists() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(f"checkpoint {path} could not be written ({reason}){unchanged}; free some space or choose "
-                         "another folder") from error
+        raise InputError(f"checkpoint {path} could not be written ({reason}){unchanged}{advice(error)}") from error
 
 
 def read_weight_file(path: str | Path) -> dict[str, Any]:

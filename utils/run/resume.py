@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from utils.errors import Diverged, InputError, Interrupted, NonFinite, describe_error, summarize_names, warn
+from utils.errors import (
+    Diverged,
+    InputError,
+    Interrupted,
+    NonFinite,
+    UnreadableImage,
+    describe_error,
+    summarize_names,
+    warn,
+)
 from utils.options import RESUME_OPTIONS, RUNTIME_OPTIONS, differing_options
 from utils.run import run_folder
 from utils.run.checkpoint import read_weight_file
@@ -160,20 +169,31 @@ def explain_divergence(error: NonFinite, epoch: int, folder: Path, images: Seque
 @contextmanager
 def explain_how_to_resume(folder: Path, save_path: str | None) -> Iterator[None]:
     """To the message of whatever stops the training inside, add how to resume it after the last finished epoch."""
+    last, log = Path(save_path or folder, "last.pth"), folder / "log.csv"
+
+    def written() -> int | None:
+        return last.stat().st_mtime_ns if last.exists() else None
+
+    # Before the first epoch, a last.pth in --save_path may be of another run.
+    before = None if log.exists() else written()
+
     def how() -> str:
-        return (f"resume with: python Train.py --resume {shlex.quote(str(folder))}"
-                if Path(save_path or folder, "last.pth").exists() else "nothing was saved (--not-save)")
+        return (f"resume with: python Train.py --resume {shlex.quote(str(folder))}" if written() not in (None, before)
+                else "start again (no epoch was saved)")
 
     try:
         yield
     except Interrupted as stop:
-        raise Interrupted(stop.number, f"{stop.message} of this epoch will be repeated; {how()}") from None
+        repeated = f"{stop.message} of this epoch will be repeated; " if how().startswith("resume") else ""
+        raise Interrupted(stop.number, f"{repeated}{how()}") from None
     except Diverged:
         raise
-    except (InputError, OSError) as error:
-        raise InputError(f"{describe_error(error)}; once fixed, {how()}") from error
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DataLoader worker" not in str(error):
-            raise
-        raise InputError(f"probably out of memory ({str(error).splitlines()[0]}): use a smaller --image_size or "
-                         f"--train_batch_size, or fewer --num_workers; with the latter, {how()}") from error
+    except UnreadableImage as error:
+        # With another image the run cannot be resumed; that it once had a readable one, a finished epoch shows.
+        then = (f"only if it is restored as it was, {how()}" if log.exists() and how().startswith("resume")
+                else "once fixed, start again")
+        raise InputError(f"{error}; {then}") from error
+    except (InputError, OSError, RuntimeError, MemoryError) as error:
+        message = describe_error(error)
+        once = "with the latter" if "--image_size" in message else "once fixed"  # another size is another run
+        raise InputError(f"{message}; {once}, {how()}") from error

@@ -19,6 +19,7 @@ from dataset import ImageDataset
 from processes import Stop
 from programs import fails
 from utils.errors import InputError, exit_cleanly
+from utils.run.resume import explain_how_to_resume
 from utils.run.run_folder import best_epoch, run_lock
 
 SMALL = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
@@ -77,6 +78,8 @@ def stop_and_resume(start, stops: list[Stop], work_dir: Path, *options) -> tuple
     """Stop a run as often as `stops` says, then let it finish. Returns the processes' exit codes and its folder."""
     argv, codes = [*SMALL, *options, "--work-dir", work_dir, "--resume", "auto"], []
     for stop in [*stops, None]:
+        for left in work_dir.glob("*/*.partial"):
+            os.utime(left, (0, 0))  # an hour later
         code, printed = start(argv, stop)
         codes.append(code)
         assert "Traceback" not in printed, printed
@@ -142,7 +145,7 @@ def test_many_kills(start, ucm, scenes, tmp_path, record, dataset, workers):
            resumed_after_epochs=resumed_after(stopped), bytes_equal=assert_equal_runs(whole, stopped))
 
 
-@pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143), ("USR1", 138)])
 def test_a_signal_to_all_processes(start, options, name, code):
     """As a terminal sends it, to the workers too; then the command that the message names."""
     whole = [*options, "--max_epoch", 3, "--num_workers", 2]
@@ -157,6 +160,28 @@ def test_a_signal_to_all_processes(start, options, name, code):
     folders = sorted(Path(command[-1]).parent.iterdir())
     assert len(folders) == 2
     assert_equal_runs(*folders)
+
+
+@pytest.mark.parametrize("name, code", [("HUP", 129), ("USR2", 140), ("XCPU", 152)])
+def test_other_signals_to_all_processes(start, options, name, code):
+    stopped, output = start([*options, "--num_workers", 2], Stop(name, "training", 2, to_all=True))
+    assert stopped == code and output.count("stopping after this step") == 1 and "Traceback" not in output, output
+    assert "interrupted; 2 of 6 steps of this epoch will be repeated; resume with: python" in output
+
+
+@pytest.mark.parametrize("save, advice", [((), "the finished steps of this epoch will be repeated; resume with: "),
+                                          (["--not-save"], "start again (no epoch was saved)\n")])
+def test_an_error_after_a_signal_is_the_interruption(options, monkeypatch, capsys, save, advice):
+    """As of a compiler that the signal stops too, in the first step with --compile."""
+    def stopped_compiler(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("CppCompileError: C++ compile error\n" + 2790 * "#include <ATen>\n")
+
+    monkeypatch.setattr(Train, "train_one_epoch", stopped_compiler)
+    with pytest.raises(SystemExit) as stop:
+        exit_cleanly(lambda: train(*options, *save))
+    error = capsys.readouterr().err
+    assert stop.value.code == 143 and f"interrupted; {advice}" in error and "Cpp" not in error, error
 
 
 def test_a_second_ctrl_c_stops_at_once(options, monkeypatch, capsys):
@@ -328,7 +353,43 @@ def test_out_of_memory(options, capsys, monkeypatch, argv):
     monkeypatch.setattr(Train, "ImageDataset", OutOfMemory)
     error = fails(capsys, train, *options, *argv)
     assert "probably out of memory (" in error and "fewer --num_workers; with the latter, resume with: python" in error
-    assert "with the latter, nothing was saved (--not-save)\n" in fails(capsys, train, *options, *argv, "--not-save")
+    error = fails(capsys, train, *options, *argv, "--not-save")
+    assert error.endswith("with the latter, start again (no epoch was saved)\n")
+
+
+class TooSmallSharedMemory(ImageDataset):
+    def __getitem__(self, item):
+        os.kill(os.getpid(), signal.SIGBUS)
+
+
+def test_too_small_a_shared_memory(options, capsys, monkeypatch):
+    monkeypatch.setattr(Train, "ImageDataset", TooSmallSharedMemory)
+    error = fails(capsys, train, *options, "--num_workers", 1)
+    assert "/dev/shm" in error and "or use --num_workers 0; once fixed, resume with: python" in error
+
+
+@pytest.mark.parametrize("epoch, advice", [(1, "once fixed, start again\n"),
+                                           (2, "only if it is restored as it was, resume with: python Train.py")])
+def test_a_run_is_not_resumed_with_another_image(options, capsys, monkeypatch, epoch, advice):
+    """What replaces an unreadable image is refused, and an unread epoch is not worth to restore it."""
+    steps = Train.train_one_epoch
+
+    def break_image(network, loader, *rest):
+        if loader.sampler.epoch == epoch:
+            loader.dataset.images[0].write_bytes(b"broken")
+        return steps(network, loader, *rest)
+
+    monkeypatch.setattr(Train, "train_one_epoch", break_image)
+    error = fails(capsys, train, *options)
+    assert "cannot be decoded" in error and f"replace or remove it; {advice}" in error, error
+
+
+def test_a_checkpoint_of_another_run_is_not_of_this_one(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "last.pth").touch()
+    with pytest.raises(InputError, match=r"start again \(no epoch was saved\)$"):
+        with explain_how_to_resume(tmp_path, tmp_path / "weights"):
+            raise InputError("a full disk")
 
 
 def test_a_drive_without_locks(options, monkeypatch):
@@ -387,11 +448,13 @@ def test_a_full_disk(options, capsys, monkeypatch, name):
 
     def fill_and_save(*state):
         if len(state[-1]) == 2:
-            os.symlink("/dev/full", next(path for path in whole.parent.iterdir() if path != whole) / f"{name}.partial")
+            folder = next(path for path in whole.parent.iterdir() if path != whole)
+            os.symlink("/dev/full", folder / f"{name}.0.partial")
         save(*state)
 
     with monkeypatch.context() as patch:
         patch.setattr(Train, "save_progress", fill_and_save)
+        patch.setattr("utils.run.atomic.token_hex", lambda size: "0")
         error = fails(capsys, train, *options)
     folder = next(path for path in whole.parent.iterdir() if path != whole)
     assert str(folder / name) in error and "No space left on device" in error
