@@ -52,37 +52,35 @@ from utils.figures.gradcam import draw_gradcam
 from utils.figures.scores import TitledFigure, prediction_figures, save_figures, score_figures, training_figure
 from utils.figures.style import FORMATS, png_of, remove_figures, save_figure
 from utils.metrics import confusions
-from utils.options import number
 from utils.results import Results
-from utils.run.run_folder import check_not_in_dataset, make_folder, newest_checkpoint
+from utils.run.run_folder import check_not_in_dataset, make_folder, newest_checkpoint, weight_file
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=options.HelpFormatter)
+    parser = options.Parser(description=__doc__)
     add, exclusive = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
-    add("--weights_path", nargs="+", metavar="FILE",
-        help="checkpoints of Train.py, which know their network, labels and data; or bare state dicts, with --model "
-             "and --label_num (default: the newest run's best.pth)")
+    add("--weights_path", nargs="+", type=weight_file, metavar="FILE",
+        help="checkpoints or runs of Train.py, which know their data; or bare state dicts, with --model and "
+             "--label_num (default: the newest run's best.pth)")
     add("--dataset", help="other data with the same labels (default: the checkpoint's, else AID_Multilabel)")
     add("--data_root", metavar="DIR", help="the folder that holds <dataset>/ (default: as in training)")
-    exclusive("--test_dir", metavar="LIST",
+    exclusive("--test_dir", type=options.list_file("test"), metavar="LIST",
               help="list file of the images to test (default: as in training, else the data set's test split)")
     exclusive("--images", nargs="+", metavar="PATH",
               help="predict on these images, and on all images in these folders, instead of testing")
-    add("--label_path", metavar="TABLE", help="label table (default: as in training; with --data_root, the data set's)")
+    add("--label_path", type=options.label_table, metavar="TABLE", help="(default: as in training or in the data set)")
     add("--model", help="network of a bare state dict")
-    add("--label_num", type=number(int, 1), metavar="C", help="number of labels of a bare state dict")
+    add("--label_num", type=options.number(int, 1), metavar="C", help="number of labels of a bare state dict")
     add("--image_size", type=options.image_size, metavar="PX", help="(default: as in training, else 512)")
     add("--test_batch_size", type=options.batch_size, default=64, metavar="B", help="images at a time")
     add("--all_views", action="store_true",
-        help="average the scores over the eight rotations and mirror images of each image: eight times the work; "
-             "deviates from the paper")
+        help="average the scores of eight rotations and mirror images: eight times the work; deviates from the paper")
     add("--save_path", metavar="DIR",
         help="folder for the results (default: test_best next to best.pth, val_best for a list val.txt, images_best "
              "for --images; for the figures of several checkpoints, comparison in --work-dir)")
     add("--work-dir", default="./runs", metavar="DIR", help="where to look for the newest run")
     options.add_machine_options(parser)
-    add, up_to_500 = parser.add_argument_group("figures").add_argument, number(int, 1, 500)
+    add, up_to_500 = parser.add_argument_group("figures").add_argument, options.number(int, 1, 500)
     add("--show_predictions", nargs="?", type=up_to_500, const=4, metavar="N",
         help="draw N images (4), each with the 7 labels that every checkpoint ranks highest")
     add("--show_gradcam", nargs="?", type=up_to_500, const=4, metavar="N",
@@ -92,9 +90,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
              "random; or names of images, which are all drawn (default: worst; for --images, the first)")
     add("--show_scores", action="store_true",
         help="draw score distributions, reliability, precision-recall curves, F1 over the threshold and confusions")
-    add("--report", nargs="?", type=number(int, 1, 5000), const=48, metavar="N",
+    add("--report", nargs="?", type=options.number(int, 1, 5000), const=48, metavar="N",
         help="write report.html, one page with the tables, these figures and the N (48) worst-ranked images")
-    add("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="formats of the figures")
+    add("--formats", nargs="+", type=str.lower, choices=FORMATS, default=["png", "pdf"], help="formats of the figures")
     args = parser.parse_args(argv)
     if args.images and (args.show_scores or args.report):
         parser.error("--show_scores and --report need images with labels, not --images")

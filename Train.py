@@ -53,7 +53,7 @@ from utils.run.graceful_shutdown import graceful_shutdown
 
 def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | None = None) -> argparse.Namespace:
     """The options; `started` are those of the run to resume, which replace the defaults."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, formatter_class=options.HelpFormatter)
+    parser = options.Parser(description=__doc__)
     data = parser.add_argument_group("data")
     options.add_data_options(data, LAYOUTS)
     data.add_argument("--label_num", type=number(int, 1), metavar="C",
@@ -62,14 +62,13 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                       help="images are resized to PX x PX; 224 has a fifth of the pixels, 128 suits a laptop")
 
     add = parser.add_argument_group("network").add_argument
-    add("--model", default="Resnet-50",
-        help=f"{', '.join(NETWORKS)}; Resnet-18 and MobileNet-V2 suit small machines")
-    add("--pretrained", choices=["imagenet", "none"], default="imagenet",
+    add("--model", default="Resnet-50", help=f"{', '.join(NETWORKS)}; Resnet-18 and MobileNet-V2 suit small machines")
+    add("--pretrained", type=str.lower, choices=["imagenet", "none"], default="imagenet",
         help="start from torchvision's ImageNet-1K weights (downloaded once) or from scratch")
-    add("--pretrained_path", metavar="FILE", help="start from this weight file instead")
+    add("--pretrained_path", type=run_folder.weight_file, metavar="FILE", help="start from this weight file instead")
 
     add = parser.add_argument_group("recipe").add_argument
-    add("--loss", choices=list(LOSSES), default="r4c",
+    add("--loss", type=options.choice(LOSSES), choices=list(LOSSES), default="r4c",
         help="r4c, or a baseline; ce is softmax cross-entropy, for one label per image")
     add("--max_epoch", type=number(int, 1), default=400, metavar="N",
         help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs need a larger --lr")
@@ -85,12 +84,11 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     count, halfwidth, positive = number(int, 0, 10_000), number(float, 0, 0.5), number(float, 0)
     add("--number_sample", type=count, default=16, metavar="N", help="virtual neutral images of L2R-sample")
     add("--number_label", type=count, default=4, metavar="N", help="virtual neutral labels of L2R-label")
-    add("--range_sample", type=halfwidth, default=0.1, metavar="R",
-        help="virtual images have scores from 0.5 - R to 0.5 + R")
+    add("--range_sample", type=halfwidth, default=0.1, metavar="R", help="virtual images score from 0.5 - R to 0.5 + R")
     add("--range_label", type=halfwidth, default=0.1, metavar="R", help="the same for virtual labels")
     add("--lambdas", type=positive, default=1.0, metavar="L",
         help="weight of L2R-label and L2R-sample relative to L2R-feature")
-    add("--parts", nargs="+", choices=TERMS, metavar="TERM",
+    add("--parts", nargs="+", type=options.choice(TERMS), choices=TERMS, metavar="TERM",
         help="the loss terms of r4c to sum: feature, label, sample (default: all three)")
     add("--bound", action="store_true",
         help="deviates from the paper: L2R-label and L2R-sample rank logits by a bound of nDCG, whose gradient never "

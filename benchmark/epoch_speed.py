@@ -8,7 +8,6 @@ All train the same network on the same images with Adam, in batches of 16; media
 one warm-up. The cache is written before; its time is reported separately.
 """
 
-import argparse
 import functools
 import tempfile
 import time
@@ -30,13 +29,13 @@ from loss import R4CLoss
 from model import build_model
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly
-from utils.options import resolve_num_workers, select_device
+from utils.options import Parser, resolve_num_workers, select_device
 
 AID_IMAGES = 2160  # the 2400 training images less a tenth for validation
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--dataset", default="UCM_Multilabel")
     parser.add_argument("--data_root", default="data")
     parser.add_argument("--device", default="auto")

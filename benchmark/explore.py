@@ -10,7 +10,6 @@ and with scores averaged over the eight views), and those of 20 epochs, all or e
 explore.md and explore.png are made from these files.
 """
 
-import argparse
 import copy
 import json
 import math
@@ -45,6 +44,7 @@ from utils.errors import InputError, exit_cleanly  # noqa: E402
 from utils.evaluation.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.figures.style import WIDTH, line_style, new_figure, save_figure  # noqa: E402
 from utils.metrics import multilabel_metrics  # noqa: E402
+from utils.options import Parser  # noqa: E402
 from utils.run.atomic import write_text  # noqa: E402
 from utils.run.run_folder import environment, make_folder  # noqa: E402
 
@@ -350,7 +350,7 @@ def draw():
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS[:2]))
     parser.add_argument("--data_root", default="data")

@@ -9,7 +9,6 @@ this core to the network's input, where `per image` ends. The images are mosaics
 original scale, in the size of AID's.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from dataset import (
     train_transform,
 )
 from utils.errors import exit_cleanly
+from utils.options import Parser
 
 SIZE, IMAGE_SIZE, BATCH = 600, 512, 16
 
@@ -49,7 +49,7 @@ def write_mosaics(images: list[Path], number: int, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--dataset", default="Synthetic_Multilabel")
     parser.add_argument("--data_root", default="data")
     parser.add_argument("--images", type=int, default=128)

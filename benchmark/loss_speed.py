@@ -20,7 +20,7 @@ from row_by_row import RowByRowLoss
 from torch import Tensor, nn
 
 from loss import R4CLoss
-from utils.options import select_device
+from utils.options import Parser, select_device
 
 
 def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,7 +68,7 @@ def print_own_peak() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)

@@ -10,7 +10,6 @@ benchmark/results/pointing_game/<model>_<loss>.json: the share of images in whic
 of the map inside the box, and the share of the image that the box covers, which is the chance level.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ from loss import LOSSES, build_loss  # noqa: E402
 from model import NETWORKS, build_model, network_name  # noqa: E402
 from utils.engine import train_one_epoch  # noqa: E402
 from utils.evaluation.gradcam import grad_cam  # noqa: E402
+from utils.options import Parser  # noqa: E402
 
 OBJECTS = {
     "airplane": lambda canvas, at, angle: airplane(canvas, at, angle, 90),
@@ -84,7 +84,7 @@ def play(model: nn.Module, layer: nn.Module, size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", default="MobileNet-V2", type=network_name)
     parser.add_argument("--pretrained_path")
     parser.add_argument("--loss", choices=list(LOSSES), default="bce")

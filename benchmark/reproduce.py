@@ -13,7 +13,6 @@ bootstrap.npz, the metrics of bootstrap samples of the test images. From these, 
 .png (the curves) are made.
 """
 
-import argparse
 import csv
 import json
 import os
@@ -42,7 +41,7 @@ from utils.errors import InputError, describe_error, exit_cleanly  # noqa: E402
 from utils.evaluation.compare import mean_and_deviation, percent_cell  # noqa: E402
 from utils.figures.curves import draw_comparison, read_log  # noqa: E402
 from utils.figures.style import save_figure  # noqa: E402
-from utils.options import RUNTIME_OPTIONS, number, option_value  # noqa: E402
+from utils.options import RUNTIME_OPTIONS, Parser, number, option_value  # noqa: E402
 from utils.run.atomic import write_csv, write_text  # noqa: E402
 from utils.run.graceful_shutdown import Interrupted  # noqa: E402
 from utils.run.run_folder import read_args  # noqa: E402
@@ -478,7 +477,7 @@ def write_tables(table: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="TABLE[/ROW]", help="what to run (default: only write the tables)")
     parser.add_argument("--list", action="store_true", help="list every row and how many of its runs are finished")
     parser.add_argument("--jobs", type=number(int, 1), default=1, metavar="N",

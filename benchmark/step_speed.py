@@ -8,7 +8,6 @@ The bare step uses the same network and optimizer on one random batch on the dev
 of short epochs taken in turns. `decoded` is the complete step without a cache, with every image decoded and resized.
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ from model import build_model
 from utils.acceleration import autocast
 from utils.engine import train_one_epoch
 from utils.errors import exit_cleanly
-from utils.options import resolve_num_workers, select_device
+from utils.options import Parser, resolve_num_workers, select_device
 from utils.run.run_folder import write_log
 
 
@@ -83,7 +82,7 @@ def measure(name: str, image_size: int, batch: int, split: Split, steps: int, re
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--dataset", default="Synthetic_Multilabel")
     parser.add_argument("--data_root", default="data")
     parser.add_argument("--device", default="auto")

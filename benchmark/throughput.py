@@ -9,7 +9,6 @@ else in float32 (on CUDA in TF32, as convolutions are, though linear layers are 
 thrice those of its forward pass, which torch.utils.flop_counter counts.
 """
 
-import argparse
 import itertools
 from collections.abc import Callable
 
@@ -22,7 +21,7 @@ from loss import R4CLoss
 from model import build_model, network_name
 from utils.acceleration import CompiledForFullBatches, autocast
 from utils.errors import InputError, exit_cleanly
-from utils.options import select_device
+from utils.options import Parser, select_device
 
 LABELS = 17
 
@@ -51,7 +50,7 @@ def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", type=network_name, default="Resnet-50")
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=16)

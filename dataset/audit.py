@@ -25,7 +25,7 @@ from utils.errors import InputError, exit_cleanly
 from utils.figures.confusion import draw_percent, percent_of_row_label
 from utils.figures.style import name_text, new_figure, save_figure
 from utils.metrics import RARE
-from utils.options import HelpFormatter, add_data_options, list_files
+from utils.options import Parser, add_data_options, list_files
 from utils.run.atomic import write_text
 from utils.run.run_folder import check_not_in_dataset, make_folder
 
@@ -209,8 +209,7 @@ def _letters(label: str) -> str:
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dataset.audit", description=__doc__, allow_abbrev=False,
-                                     formatter_class=HelpFormatter)
+    parser = Parser(prog="python -m dataset.audit", description=__doc__)
     add_data_options(parser, LAYOUTS)
     parser.add_argument("--save_path", type=Path, metavar="DIR",
                         help="folder of audit.json and audit.png (default: runs/audit_<dataset>)")

@@ -150,7 +150,7 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         absent: collects the names in lists of images that do not exist, which otherwise are an error.
     """
     name = dataset_name(dataset)
-    layout, root = LAYOUTS[name], data_folder(name, data_root)
+    layout, root = LAYOUTS[name], data_folder(name, data_root, lists=bool(lists))
     if name == "Synthetic_Multilabel" and not root.exists():
         from .synthetic import write_synthetic
 

@@ -104,7 +104,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"list file {path} does not exist")
+        raise InputError(f"list file {path} {'is a folder' if path.is_dir() else 'does not exist'}")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (UnicodeDecodeError, OSError) as error:

@@ -1,11 +1,15 @@
 """Where each data set keeps its images, its labels and its split, as its distributor ships it."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.options import find_name
+
+from .published import LABEL_COUNTS
 
 
 @dataclass(frozen=True)
@@ -82,26 +86,26 @@ LAYOUTS = {"AID_Multilabel": _AID, "UCM_Multilabel": _UCM, "AID": _AID_SCENES, "
 
 # Spellings in the original README, and other common ones.
 _ALIASES = {"AID_Multilable": "AID_Multilabel", "UCM_Multilable": "UCM_Multilabel", "NWPU": "NWPU-RESISC45",
-            "NWPU_RESISC45": "NWPU-RESISC45", "RESISC45": "NWPU-RESISC45"}
+            "RESISC45": "NWPU-RESISC45"}
 
 
 def dataset_name(name: str) -> str:
-    """The spelling of LAYOUTS.
+    """The spelling of LAYOUTS, for a name in any case and with `-`, `_` or nothing between its words.
 
     Raises:
         InputError: for an unknown data set.
     """
-    name = _ALIASES.get(name, name)
-    if name not in LAYOUTS:
-        raise InputError(f"unknown data set '{name}': choose from {', '.join(LAYOUTS)}")
-    return name
+    return find_name(name, LAYOUTS, "data set", _ALIASES)
 
 
-def data_folder(name: str, data_root: str | Path) -> Path:
+def data_folder(name: str, data_root: str | Path, lists: bool = False) -> Path:
     """data_root/<name>; else data_root itself for Custom; else the only folder like data_root/<name>(0.2-0.8).
 
+    Args:
+        lists: whether list files name the images, which then may lie anywhere.
     Raises:
-        InputError: if there are several folders of the last kind.
+        InputError: if there are several folders of the last kind; or, without lists, if data_root itself is the folder
+            of the data set.
     """
     root = Path(data_root) / name
     if root.is_dir():
@@ -110,4 +114,21 @@ def data_folder(name: str, data_root: str | Path) -> Path:
     if len(named_by_ratio) > 1:
         raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the right "
                          f"folder to {name}")
-    return Path(data_root) if name == "Custom" else named_by_ratio[0] if named_by_ratio else root
+    if name == "Custom" or named_by_ratio:
+        return named_by_ratio[0] if named_by_ratio else Path(data_root)
+    folder = Path(os.path.abspath(data_root))
+    same_name = folder.name == name or folder.name.startswith(f"{name}(")
+    if not lists and (same_name or _is_dataset(name, folder)):
+        raise InputError(f"--data_root {data_root} is the folder of {name} itself: "
+                         f"{'' if same_name else f'rename it to {name} and '}give its parent, {folder.parent}")
+    return root
+
+
+def _is_dataset(name: str, folder: Path) -> bool:
+    """Whether a folder of another name has the folders and the table of this data set, or those of its classes."""
+    if not LAYOUTS[name].is_test:
+        return sum((folder / label).is_dir() for label in LABEL_COUNTS.get(name, ())) > 1
+    try:
+        return bool(LAYOUTS[name].locate(folder))
+    except InputError:
+        return False

@@ -8,24 +8,22 @@ import torch
 from torch import nn
 
 from utils.errors import InputError
+from utils.options import find_name
 from utils.run.checkpoint import read_weight_file
 
 from .networks import NETWORKS
 from .weights import load_backbone, load_classifier, tensors_of
 
-_ALIASES = {"vgg-16": "VGGNet-16"}
+_ALIASES = {"vgg16": "VGGNet-16", "vgg16_bn": "VGGNet-16", "swin_tiny": "Swin-T"}
 
 
 def network_name(name: str) -> str:
-    """Return a name in any case as NETWORKS spells it; `VGG-16` is an alias of VGGNet-16.
+    """The spelling of NETWORKS, for a name such as `resnet50`, `ResNet_50` or `VGG-16`.
 
     Raises:
         InputError: if the network is unknown.
     """
-    spellings = {spelling.lower(): spelling for spelling in NETWORKS} | _ALIASES
-    if name.lower() not in spellings:
-        raise InputError(f"unknown model '{name}': choose from {', '.join(NETWORKS)}")
-    return spellings[name.lower()]
+    return find_name(name, NETWORKS, "model", _ALIASES)
 
 
 def build_model(name: str, num_labels: int, pretrained: str | Path | None = None) -> nn.Module:

@@ -242,7 +242,7 @@ def test_ctrl_c_during_imports_prints_one_word(program):
     (["--train_dir", "nowhere.txt"], "list file nowhere.txt does not exist"),
     (["--test_dir", "nowhere.txt"], "need --train_dir too"),
     (["--label_path", "nowhere.csv"], "label table nowhere.csv does not exist"),
-    (["--pretrained_path", "nowhere.pth"], "weight file nowhere.pth does not exist"),
+    (["--pretrained", "imagenet", "--pretrained_path", "nowhere.pth"], "weight file nowhere.pth does not exist"),
     (["--train_batch_size", "0"], "--train_batch_size: must be at least 1 and at most 100000, not 0"),
     (["--image_size", "0"], "--image_size: must be at least 64 and at most 10000, not 0"),
     (["--lr", "0"], "--lr: must be above 0, not 0"),
@@ -255,8 +255,8 @@ def test_ctrl_c_during_imports_prints_one_word(program):
     (["--range_label", "0.7"], "at least 0 and at most 0.5, not 0.7"),
     (["--loss", "asl", "--asl_gamma_neg", "0.5"], "gamma must be 0 or at least 1"),
     (["--device", "gpu"], "--device gpu cannot be used here"),
-    (["--loss", "hinge"], "invalid choice: 'hinge'"),
-    (["--parts", "labels"], "invalid choice: 'labels'"),
+    (["--loss", "hinge"], "unknown choice 'hinge': choose from r4c, bce"),
+    (["--parts", "labels"], "unknown choice 'labels': choose from feature, label, sample (did you mean label?)"),
     (["--lrate", "1"], "unrecognized arguments: --lrate"),
 ])
 def test_bad_options(ucm, capsys, argv, message):

@@ -1,9 +1,12 @@
 """Command-line options: their types, those that programs share, which of them change a run, and titles made of them."""
 
 import argparse
+import difflib
 import math
 import os
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,88 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options with `-` for `_` and the reverse; for an unknown option, names those that resemble it."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        spellings = {option.replace("-", "_"): option for option in self._option_string_actions}
+        words = [word.partition("=") for word in (sys.argv[1:] if args is None else args)]
+        words = [(spellings.get(name.replace("-", "_"), name) if name.startswith("--") else name) + equals + value
+                 for name, equals, value in words]
+        parsed, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            first = next((word for word in unknown if word.startswith("-")), "").partition("=")[0]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(first, self._option_string_actions)}")
+        return parsed, unknown
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """" (did you mean ...?)" with up to three of `names` that resemble `name`; "" if none does."""
+    similar = {}
+    for known in names:
+        a, b = sorted((_letters(name), _letters(known)), key=len)
+        similarity = difflib.SequenceMatcher(None, a, b).ratio()
+        if similarity > 0.65 or (len(a) > 1 and a in b):
+            similar[known] = similarity
+    closest = sorted(similar, key=similar.get, reverse=True)[:3]
+    return f" (did you mean {' or '.join(closest)}?)" if closest else ""
+
+
+def find_name(name: str, names: Collection[str], what: str, aliases: Mapping[str, str] | None = None) -> str:
+    """The one of `names` that has the letters and digits of `name`, in any case and with any signs between them.
+
+    Args:
+        what: is named, for the message.
+        aliases: further spellings -> one of `names`.
+    Raises:
+        InputError: if there is none.
+    """
+    spellings = {_letters(spelling): known for spelling, known in [*(aliases or {}).items(), *zip(names, names)]}
+    if _letters(name) not in spellings:
+        raise InputError(f"unknown {what} '{name}': choose from {', '.join(names)}{did_you_mean(name, names)}")
+    return spellings[_letters(name)]
+
+
+def choice(names: Collection[str]) -> Callable[[str], str]:
+    """An argparse type: one of `names`, as `find_name`."""
+
+    def parse(text: str) -> str:
+        try:
+            return find_name(text, names, "choice")
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def file_option(advice: str, inside: str | None = None) -> Callable[[str], str]:
+    """An argparse type: a file; a folder means the file `inside` it, and is refused with `advice` if it has none."""
+
+    def parse(text: str) -> str:
+        if not os.path.isdir(text):
+            return text
+        if inside and os.path.isfile(os.path.join(text, inside)):
+            return os.path.join(text, inside)
+        raise argparse.ArgumentTypeError(f"{text} is a folder{f' without {inside}' if inside else ''}: {advice}")
+
+    return parse
+
+
+def list_file(split: str) -> Callable[[str], str]:
+    """An argparse type: a list file, or a folder with the list <split>.txt, such as a run's."""
+    return file_option("give a list file, or a folder of images with --data_root", f"{split}.txt")
+
+
+label_table = file_option("give the label table, which is a file")
 
 
 def number(kind: type, minimum: float, maximum: float = float("inf"), exclusive: bool = False):
@@ -60,13 +145,13 @@ def add_data_options(parser: argparse._ActionsContainer, datasets: Iterable[str]
     parser.add_argument("--data_root", default="./data", metavar="DIR",
                         help="the folder that holds <dataset>/ as its distributor ships it; for Custom, also the "
                              "folder of the images itself")
-    parser.add_argument("--train_dir", metavar="LIST",
+    parser.add_argument("--train_dir", type=list_file("train"), metavar="LIST",
                         help="list file of training images, instead of the data set's own split")
-    parser.add_argument("--val_dir", metavar="LIST",
+    parser.add_argument("--val_dir", type=list_file("val"), metavar="LIST",
                         help="list file of validation images (default: 10 %% of the training images)")
-    parser.add_argument("--test_dir", metavar="LIST",
+    parser.add_argument("--test_dir", type=list_file("test"), metavar="LIST",
                         help="list file of test images; training only copies it into the run's folder")
-    parser.add_argument("--label_path", metavar="TABLE",
+    parser.add_argument("--label_path", type=label_table, metavar="TABLE",
                         help="label table, instead of the data set's own: a column of 0/1 per label, or the columns "
                              "image,labels with names like sea;sand, or image,label with one class")
     parser.add_argument("--train_ratio", type=number(float, 0, 0.99, exclusive=True), metavar="R",

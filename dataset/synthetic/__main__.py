@@ -1,12 +1,11 @@
 """Draw the synthetic multilabel data set, or a contact sheet of it: python -m dataset.synthetic --data_root ./data"""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.options import number
+from utils.options import Parser, number
 
 from . import LABELS, SCENES, draw_scene, write_synthetic
 
@@ -39,8 +38,7 @@ def contact_sheet(file: Path, seed: int = 3050) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line; exits with code 2 and a message for what cannot be used or written."""
-    parser = argparse.ArgumentParser(prog="python -m dataset.synthetic", allow_abbrev=False,
-                                     description="Draw the synthetic multilabel data set.")
+    parser = Parser(prog="python -m dataset.synthetic", description="Draw the synthetic multilabel data set.")
     parser.add_argument("--data_root", type=Path, metavar="DIR", help="write the set to DIR/Synthetic_Multilabel")
     parser.add_argument("--contact_sheet", type=Path, metavar="FILE", help="write a contact sheet to this .jpg or .png")
     parser.add_argument("--images_per_scene", type=number(int, 1, 100), default=80, metavar="N",

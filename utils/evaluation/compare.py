@@ -6,7 +6,6 @@ Runs that differ only by their seed share a row with mean and standard deviation
 are those that Test.py wrote into <run>/test_best.
 """
 
-import argparse
 import json
 import statistics
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from utils.errors import InputError, exit_cleanly, summarize_names, warn
 from utils.figures.curves import draw_comparison, read_log
 from utils.figures.style import FORMATS, save_figure
 from utils.metrics import METRICS, MULTILABEL_METRICS, SINGLE_LABEL_METRICS
-from utils.options import NEUTRAL_OPTIONS, HelpFormatter, differing_options, options_of, run_titles
+from utils.options import NEUTRAL_OPTIONS, Parser, differing_options, options_of, run_titles
 from utils.run.atomic import write_csv, write_text
 from utils.run.run_folder import best_epoch, make_folder, name_of_run, read_args
 
@@ -174,12 +173,12 @@ def _latex(cell: str) -> str:
 
 def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     """Compare runs; returns them grouped by title."""
-    parser = argparse.ArgumentParser(prog="python -m utils.evaluation.compare", description=__doc__, allow_abbrev=False,
-                                     formatter_class=HelpFormatter)
+    parser = Parser(prog="python -m utils.evaluation.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--save_path", type=Path, default="comparison", metavar="DIR",
                         help="folder of curves.png ... and test.md, test.csv, test.tex")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="formats of the figure")
+    parser.add_argument("--formats", nargs="+", type=str.lower, choices=FORMATS, default=["png", "pdf"],
+                        help="formats of the figure")
     args = parser.parse_args(argv)
     runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in args.runs}.values()]
     groups = group_by_seed(runs)

@@ -29,15 +29,17 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
     """The folder of the run that `--resume` names.
 
     Args:
-        resume: a run's folder; or "auto" for the newest run in --work-dir with these options, or the newest of all if
-            none was typed, so that the same command can be given again after every stop. None if there is no such run.
+        resume: a run's folder, or the last.pth in it; or "auto" for the newest run in --work-dir with these options, or
+            the newest of all if none was typed, so that the same command can be given again after every stop. None if
+            there is no such run.
         options: of the command line.
         defaults: of the options that an older run lacks.
         argv: the typed arguments.
     """
     if resume != "auto":
-        _last_checkpoint(Path(resume))
-        return Path(resume)
+        folder = Path(resume).parent if Path(resume).name == "last.pth" else Path(resume)
+        _last_checkpoint(folder)
+        return folder
     typed = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
     runs, others = [], []
     for file in Path(options["work_dir"]).glob("*/args.json"):

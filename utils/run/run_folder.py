@@ -19,6 +19,7 @@ import torch
 import torchvision
 
 from utils.errors import InputError
+from utils.options import file_option
 from utils.run.atomic import lock, unlock, write_csv, write_text
 
 _LOCK_PATIENCE = 15  # s
@@ -135,6 +136,15 @@ def read_args(folder: Path) -> dict[str, Any]:
 def name_of_run(folder: Path) -> str:
     """The name of the run's folder when it was made; it may be renamed."""
     return read_args(folder).get("run", folder.resolve().name)
+
+
+def weight_file(text: str) -> str:
+    """An argparse type: a weight file; for a run's folder, its best.pth."""
+    try:
+        folder = read_args(Path(text))["args"].get("save_path") or text
+    except InputError:  # no run's folder
+        folder = text
+    return file_option("give a weight file", "best.pth")(str(folder) if os.path.isdir(text) else text)
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path:
