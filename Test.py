@@ -94,10 +94,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="write report.html, one page with the tables, these figures and the N (48) worst-ranked images")
     add("--formats", nargs="+", type=str.lower, choices=FORMATS, default=["png", "pdf"], help="formats of the figures")
     args = parser.parse_args(argv)
-    if args.images and (args.show_scores or args.report):
-        parser.error("--show_scores and --report need images with labels, not --images")
-    if args.select and not (args.show_predictions or args.show_gradcam):
-        parser.error("--select is for --show_predictions and --show_gradcam")
+    needs_labels = "show_scores report dataset data_root label_path".split() if args.images else ()
+    ignored = dict.fromkeys(needs_labels, "with --images, which have no labels")
+    if not (args.show_predictions or args.show_gradcam):
+        ignored["select"] = "without --show_predictions or --show_gradcam"
+        ignored |= {} if args.show_scores or args.report else {"formats": "without a figure to draw"}
+    options.check_effect(vars(args), vars(parser.parse_args([])), ignored)
     return args
 
 

@@ -3,7 +3,7 @@
     python Train.py --dataset AID_Multilabel --label_num 17 --model Resnet-50
 """
 
-from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c
+from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, warn
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
@@ -37,7 +37,7 @@ from dataset import (
     load_image,
     train_transform,
 )
-from loss import LOSSES, TERMS, build_loss
+from loss import LOSSES, TERMS, build_loss, options_without_effect
 from model import NETWORKS, build_model, network_name
 from utils import options
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
@@ -220,6 +220,10 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     seed_everything(args.seed)
 
     criterion, data = build_criterion(args), find_data(args, folder)
+    if not getattr(criterion, "trains_classifier", True):
+        warn("--parts feature and --lambdas 0 leave the classifier untrained: its scores mean nothing")
+    if (first := learning_rate(1, args.max_epoch, args.lr)) < args.lr:
+        warn(f"with --max_epoch {args.max_epoch} the learning rate starts at {first:g}: no epoch uses --lr {args.lr:g}")
     print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}")
     metadata = describe_classifier(args, data, checkpoint)
     if checkpoint:
@@ -265,6 +269,7 @@ def main(argv: list[str] | None = None) -> Path:
     if args.resume is not None:
         folder = resume.find_run(args.resume, vars(args), defaults(), sys.argv[1:] if argv is None else argv)
     if folder is None:
+        options.check_training(vars(args), defaults(), options_without_effect(args.loss, vars(args)))
         folder = train(args)
     else:
         with run_folder.run_lock(folder):

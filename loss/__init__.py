@@ -1,6 +1,8 @@
 """The paper's losses and the baselines. Each works on its own in another project: no devices, no data sets."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -9,7 +11,7 @@ from .baselines import AsymmetricLoss, BCELoss, CrossEntropyLoss, FocalLoss
 from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .ndcg_bound import ndcg_bound_loss
-from .r4c_loss import TERMS, R4CLoss
+from .r4c_loss import TERMS, R4CLoss, without_effect
 from .sample_ranking_loss import sample_ranking_loss
 
 
@@ -23,6 +25,7 @@ class Loss:
         options: maps options of Train.py to arguments of the class.
         activation: the function from logits to scores, "sigmoid" or "softmax".
         buffer_halfwidth: the option for the half-width of the buffer interval around 0.5; None without a buffer.
+        without_effect: from all options' values to those that have no effect beside the others, and why.
     """
 
     module: type[nn.Module]
@@ -30,11 +33,13 @@ class Loss:
     options: dict[str, str] = field(default_factory=dict)
     activation: str = "sigmoid"
     buffer_halfwidth: str | None = None
+    without_effect: Callable[..., dict[str, str]] = lambda **options: {}
 
 
 _R4C_OPTIONS = ("number_sample", "number_label", "range_sample", "range_label", "lambdas", "parts", "bound")
 LOSSES = {
-    "r4c": Loss(R4CLoss, "R4C", dict(zip(_R4C_OPTIONS, _R4C_OPTIONS)), buffer_halfwidth="range_label"),
+    "r4c": Loss(R4CLoss, "R4C", dict(zip(_R4C_OPTIONS, _R4C_OPTIONS)), buffer_halfwidth="range_label",
+                without_effect=without_effect),
     "bce": Loss(BCELoss, "BCE"),
     "ce": Loss(CrossEntropyLoss, "CE", activation="softmax"),
     "focal": Loss(FocalLoss, "Focal", {"focal_gamma": "gamma", "focal_alpha": "alpha"}),
@@ -52,3 +57,10 @@ def build_loss(name: str, **arguments) -> nn.Module:
     if name not in LOSSES:
         raise ValueError(f"unknown loss '{name}': choose from {', '.join(LOSSES)}")
     return LOSSES[name].module(**arguments)
+
+
+def options_without_effect(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """The options of LOSSES that do not change the loss `name`, given all options' values -> why: "with ..."."""
+    foreign = {option: f"with --loss {name}, only with --loss {other}" for other, loss in LOSSES.items()
+               for option in loss.options if option not in LOSSES[name].options}
+    return {**foreign, **LOSSES[name].without_effect(**values)}

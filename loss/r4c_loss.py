@@ -23,7 +23,8 @@ class R4CLoss(nn.Module):
         parts: the loss terms to sum, of TERMS; the paper sums all three.
         bound: L2R-label and L2R-sample rank logits by a bound on nDCG (`ndcg_bound_loss`): deviates from the paper.
     Raises:
-        ValueError: if `parts` is empty or has an unknown term, or if `bound` applies to none of them.
+        ValueError: if `parts` is empty or has an unknown term, if `bound` applies to none of them, or if `lambdas` is 0
+            without the feature loss.
     """
 
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,
@@ -33,9 +34,12 @@ class R4CLoss(nn.Module):
             raise ValueError(f"R4C's loss terms are {', '.join(TERMS)}, not {', '.join(parts) or 'none'}")
         if bound and set(parts) == {"feature"}:
             raise ValueError("R4C's bound changes L2R-label and L2R-sample, but neither is among the loss terms")
+        if not lambdas and "feature" not in parts:
+            raise ValueError("R4C's lambda of 0 needs L2R-feature among the loss terms, or the loss is always 0")
         self.number_sample, self.range_sample = number_sample, range_sample
         self.number_label, self.range_label = number_label, range_label
         self.lambdas, self.parts, self.bound = lambdas, parts, bound
+        self.trains_classifier = lambdas > 0 and set(parts) != {"feature"}
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """features (B, D), logits (B, C), labels (B, C) of 0 and 1 -> (scalar, loss terms by name).
@@ -54,3 +58,16 @@ class R4CLoss(nn.Module):
                                                   bound=self.bound)
         total = sum(term if name == "feature" else self.lambdas * term for name, term in terms.items())
         return total, {name: term.detach() for name, term in terms.items()}
+
+
+def without_effect(parts: Sequence[str] | None, lambdas: float, **values: float) -> dict[str, str]:
+    """The options of Train.py that R4C ignores, given all options' values -> why."""
+    ignored = {}
+    for term in ("label", "sample"):
+        if parts and term not in parts:
+            ignored |= dict.fromkeys((f"number_{term}", f"range_{term}"), f"with --parts {' '.join(parts)}")
+        elif not lambdas:
+            ignored |= dict.fromkeys((f"number_{term}", f"range_{term}", "bound"), "with --lambdas 0")
+        elif not values[f"number_{term}"]:
+            ignored[f"range_{term}"] = f"with --number_{term} 0"
+    return ignored | ({"lambdas": "with --parts feature"} if parts and set(parts) == {"feature"} else {})

@@ -182,6 +182,30 @@ def list_files(args: argparse.Namespace) -> dict[str, str]:
     return {split: path for split, path in lists.items() if path}
 
 
+def check_effect(given: Mapping[str, Any], defaults: Mapping[str, Any], without_effect: Mapping[str, str]) -> None:
+    """Refuse options that were given and would be ignored.
+
+    Args:
+        given, defaults: the options' values.
+        without_effect: option -> why it has no effect, such as "with --loss bce".
+    Raises:
+        InputError: for the first of them that differs from its default.
+    """
+    for name, reason in without_effect.items():
+        if option_value(given, name) != option_value(defaults, name):
+            raise InputError(f"--{name} has no effect {reason}: correct or leave out one of them")
+
+
+def check_training(given: Mapping[str, Any], defaults: Mapping[str, Any], without_effect: Mapping[str, str]) -> None:
+    """`check_effect` for the options of a training; `without_effect` are those of the loss."""
+    without_effect = dict(without_effect)
+    if given["pretrained"] == "none":
+        without_effect["pretrained_path"] = "with --pretrained none"
+    if given["not_save"]:
+        without_effect["save_path"] = "with --not-save"
+    check_effect(given, defaults, without_effect)
+
+
 def with_absolute_paths(args: argparse.Namespace) -> dict[str, Any]:
     """The options for a checkpoint, which may be used from another working directory."""
     paths = {option: os.path.abspath(getattr(args, option)) for option in DATA_PATH_OPTIONS if getattr(args, option)}

@@ -1,8 +1,11 @@
-"""Options as users type them: spellings, near misses and folders for files."""
+"""Options as users type them: spellings, near misses, folders for files, and options that would be ignored."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
+import torch
 
 import Test
 import Train
@@ -11,10 +14,12 @@ from conftest import write_image
 from dataset import audit, dataset_name, load_data
 from dataset.image_list import read_image_list
 from dataset.synthetic.__main__ import main as draw_synthetic
+from loss import LOSSES, R4CLoss, options_without_effect
 from model import network_name
 from programs import evaluate, fails, train, train_ucm
 from utils.errors import InputError
 from utils.evaluation import compare
+from utils.options import check_training
 from utils.run.resume import find_run
 from utils.run.run_folder import read_args
 
@@ -79,6 +84,92 @@ def test_resuming_automatically_knows_options_in_any_spelling(ucm):
     for typed, found in ((["--work_dir", "x", "--val-batch-size", "2"], folder), (["--image-size", "64"], None)):
         options = {"work_dir": str(folder.parent), "image_size": 512}
         assert find_run("auto", options, {}, [*typed, "--resume", "auto"]) == found
+
+
+# Given and ignored
+
+@pytest.mark.parametrize("argv, message", [
+    ("--loss bce --bound", "--bound has no effect with --loss bce, only with --loss r4c"),
+    ("--loss bce --parts label", "--parts has no effect with --loss bce"),
+    ("--loss ce --number_sample 3", "--number_sample has no effect with --loss ce"),
+    ("--loss asl --range_label 0.2", "--range_label has no effect with --loss asl"),
+    ("--loss focal --lambdas 2", "--lambdas has no effect with --loss focal"),
+    ("--focal_gamma 3", "--focal_gamma has no effect with --loss r4c, only with --loss focal"),
+    ("--loss focal --asl_clip 0", "--asl_clip has no effect with --loss focal, only with --loss asl"),
+    ("--parts feature sample --number_label 3", "--number_label has no effect with --parts feature sample"),
+    ("--parts feature sample --range_label 0.2", "--range_label has no effect with --parts feature sample"),
+    ("--parts label --number_sample 3", "--number_sample has no effect with --parts label"),
+    ("--parts label --range_sample 0.2", "--range_sample has no effect with --parts label"),
+    ("--parts feature --lambdas 2", "--lambdas has no effect with --parts feature"),
+    ("--number_label 0 --range_label 0.2", "--range_label has no effect with --number_label 0"),
+    ("--lambdas 0 --number_label 3", "--number_label has no effect with --lambdas 0"),
+    ("--lambdas 0 --bound", "--bound has no effect with --lambdas 0"),
+    ("--pretrained_path a.pth", "--pretrained_path has no effect with --pretrained none"),
+    ("--not-save --save_path a", "--save_path has no effect with --not-save")])
+def test_options_without_effect_are_refused_in_training(argv, message, capsys, tmp_path):
+    assert message in fails(capsys, train, *argv.split(), "--work-dir", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_always_zero_is_refused():
+    with pytest.raises(InputError, match="needs L2R-feature"):
+        Train.build_criterion(Train.parse_arguments(["--parts", "label", "--lambdas", "0"]))
+
+
+@pytest.mark.parametrize("argv, message", [
+    *((f"--images a.jpg {option}", f"{option.split()[0]} has no effect with --images") for option in (
+        "--dataset AID", "--data_root data", "--label_path a.csv", "--report", "--show_scores")),
+    ("--formats svg", "--formats has no effect without a figure"),
+    ("--show_scores --select best", "--select has no effect without --show_predictions or --show_gradcam")])
+def test_options_without_effect_are_refused_in_testing(argv, message, capsys):
+    assert message in fails(capsys, evaluate, *argv.split())
+
+
+def test_options_without_effect_are_refused_in_drawing(capsys):
+    assert "has no effect" in fails(capsys, draw_synthetic, ["--contact_sheet", "a.png", "--images_per_scene", "3"])
+
+
+def test_options_with_an_effect_are_accepted():
+    """Those of every run of the benchmarks, and each option of each loss."""
+    runs = [Train.defaults() | read_args(file.parent)["args"] for file in sorted(Path(reproduce.RESULTS).parent.rglob("args.json"))]
+    runs += [vars(Train.parse_arguments(job.options)) for table in reproduce.TABLES
+             for row in reproduce.TABLES[table].rows for job in reproduce.runs_of(table, row)]
+    runs += [{**Train.defaults(), "loss": loss, option: 0.3} for loss in LOSSES for option in LOSSES[loss].options
+             if option != "parts"]
+    assert len(runs) > 300
+    for run in runs:
+        check_training(run, Train.defaults(), options_without_effect(run["loss"], run))
+
+
+def test_a_run_of_an_older_version_that_ignored_an_option_is_resumed(ucm):
+    folder = train_ucm(ucm, "--loss", "bce")
+    ignored = {"range_label": 0.2, "pretrained_path": str(ucm / "ignored.pth")}
+    checkpoint, record = torch.load(folder / "last.pth", weights_only=True), read_args(folder)
+    for content in (checkpoint, record):
+        content["args"] |= ignored
+    torch.save(checkpoint, folder / "last.pth")
+    (folder / "args.json").write_text(json.dumps(record))
+    typed = [word for name, value in ignored.items() for word in (f"--{name}", value)]
+    assert train_ucm(ucm, "--resume", folder, "--max_epoch", 3, "--loss", "bce", *typed) == folder
+    assert train_ucm(ucm, "--resume", "auto", "--max_epoch", 3, "--loss", "bce", *typed) == folder
+
+
+def test_an_untrained_classifier_and_an_unused_rate_are_warned_of(ucm, capsys):
+    for argv, untrained, unused in ((["--parts", "feature", "--max_epoch", 3], 1, 0),
+                                    (["--lambdas", 0, "--max_epoch", 1], 1, 1), (["--max_epoch", 2], 0, 1),
+                                    (["--loss", "bce", "--max_epoch", 3], 0, 0)):
+        train_ucm(ucm, "--not-save", *argv)
+        warnings = capsys.readouterr().err
+        assert warnings.count("leave the classifier untrained") == untrained, argv
+        assert warnings.count("no epoch uses --lr 0.001") == unused, argv
+
+
+@pytest.mark.parametrize("options", [{}, {"parts": ["feature"]}, {"lambdas": 0}, {"parts": ["label"]}, {"bound": True}])
+def test_the_classifier_is_trained_as_the_loss_says(options):
+    loss, logits = R4CLoss(**options), torch.randn(6, 4, requires_grad=True)
+    total, _ = loss(torch.randn(6, 8, requires_grad=True), logits, (torch.arange(24).view(6, 4) % 3 == 0).float())
+    gradient, = torch.autograd.grad(total, logits, allow_unused=True)
+    assert loss.trains_classifier == (gradient is not None and bool(gradient.any()))
 
 
 # A folder where a file is needed, and the reverse

@@ -230,11 +230,11 @@ def test_what_cannot_be_drawn(runs, both, tmp_path, capsys):
     out = ["--save_path", tmp_path / "out"]
     for argv, message in ((["--save_path", tmp_path / "file"], "cannot be made"),
                            (["--show_predictions", 1, "--select", "nowhere", *out], "--select nowhere: no such image"),
-                           (["--images", runs["data"], "--report"], "need images with labels"),
-                           (["--images", runs["data"], "--show_scores"], "need images with labels"),
+                           (["--images", runs["data"], "--report"], "--report has no effect with --images"),
+                           (["--images", runs["data"], "--show_scores"], "--show_scores has no effect with --images"),
                            (["--images", runs["data"], "--save_path", runs["data"] / "out"],
                             "lies inside the data set"),
-                           (["--select", "best"], "--select is for --show_predictions and --show_gradcam"),
+                           (["--select", "best"], "--select has no effect without --show_predictions"),
                            (["--images", runs["data"], "--show_gradcam", 1, "--select", "worst", *out], "needs images"),
                            (["--show_gradcam", 0], "must be at least 1"), (["--formats", "gif"], "invalid choice")):
         assert message in fails(capsys, evaluate, *both, *argv)
