@@ -136,9 +136,12 @@ def build_criterion(args: argparse.Namespace) -> torch.nn.Module:
     """`--loss` with its options."""
     values = {argument: getattr(args, option) for option, argument in LOSSES[args.loss].options.items()}
     try:
-        return build_loss(args.loss, **{argument: value for argument, value in values.items() if value is not None})
+        criterion = build_loss(args.loss, **{name: value for name, value in values.items() if value is not None})
     except ValueError as error:
         raise InputError(str(error)) from error
+    if not getattr(criterion, "trains_classifier", True):
+        warn("--parts feature and --lambdas 0 leave the classifier untrained: its scores mean nothing")
+    return criterion
 
 
 def find_data(args: argparse.Namespace, folder: Path | None) -> Data:
@@ -220,10 +223,6 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     seed_everything(args.seed)
 
     criterion, data = build_criterion(args), find_data(args, folder)
-    if not getattr(criterion, "trains_classifier", True):
-        warn("--parts feature and --lambdas 0 leave the classifier untrained: its scores mean nothing")
-    if (first := learning_rate(1, args.max_epoch, args.lr)) < args.lr:
-        warn(f"with --max_epoch {args.max_epoch} the learning rate starts at {first:g}: no epoch uses --lr {args.lr:g}")
     print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}")
     metadata = describe_classifier(args, data, checkpoint)
     if checkpoint:
@@ -270,6 +269,8 @@ def main(argv: list[str] | None = None) -> Path:
         folder = resume.find_run(args.resume, vars(args), defaults(), sys.argv[1:] if argv is None else argv)
     if folder is None:
         options.check_training(vars(args), defaults(), options_without_effect(args.loss, vars(args)))
+        if (lr := learning_rate(1, args.max_epoch, args.lr)) < args.lr:
+            warn(f"with --max_epoch {args.max_epoch} the learning rate starts at {lr:g}, and never is --lr {args.lr:g}")
         folder = train(args)
     else:
         with run_folder.run_lock(folder):

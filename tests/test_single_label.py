@@ -110,8 +110,8 @@ def test_unreadable_images_do_not_stop_a_prediction(trained, data_root, tmp_path
     broken = sorted((tmp_path / "new").iterdir())[3]
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(SystemExit) as stop:
-        evaluate("--weights_path", trained / "best.pth", trained / "last.pth", "--images", tmp_path / "new", "--save_path",
-                 tmp_path / "out", "--num_workers", workers, "--show_predictions", 2, "--formats", "png")
+        evaluate("--weights_path", trained / "best.pth", trained / "last.pth", "--images", tmp_path / "new",
+                 "--save_path", tmp_path / "out", "--num_workers", workers, "--show_predictions", 2, "--formats", "png")
     assert stop.value.code == 1
     error = capsys.readouterr().err
     assert workers or f"warning: image {broken} cannot be decoded" in error  # a worker's is not captured

@@ -403,8 +403,9 @@ def test_custom_table_and_images_do_not_match(tmp_path):
         load_data("Custom", tmp_path)
 
 
-@pytest.mark.parametrize("outer, inner", [(["train2017", "val2017"], ["sea", "sand"]), (["2023", "2024"], ["sea", "sand"]),
-                                          (["images", "masks"], ["sea", "sand"]), (["sea", "sand"], ["2023", "2024"])])
+@pytest.mark.parametrize("outer, inner", [
+    (["train2017", "val2017"], ["sea", "sand"]), (["2023", "2024"], ["sea", "sand"]),
+    (["images", "masks"], ["sea", "sand"]), (["sea", "sand"], ["2023", "2024"])])
 def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
     for above in outer:
         write_classes(tmp_path / "Custom" / above, dict.fromkeys(inner, 2))

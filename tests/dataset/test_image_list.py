@@ -55,4 +55,5 @@ def test_names_of_another_normal_form_and_with_blanks(tmp_path):
         line = unicodedata.normalize(listed, f"ménage {stored}.png")
         (tmp_path / "l.txt").write_text(f"{line} sea\n {stored}.png sand \n  {line} sea\n", encoding="utf-8")
         images, classes = read_image_list(tmp_path / "l.txt", [tmp_path])
-        assert [image.name for image in images] == [name, f" {stored}.png"] and list(classes.values()) == ["sea", "sand"]
+        assert [image.name for image in images] == [name, f" {stored}.png"]
+        assert list(classes.values()) == ["sea", "sand"]

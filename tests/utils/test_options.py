@@ -161,7 +161,7 @@ def test_an_untrained_classifier_and_an_unused_rate_are_warned_of(ucm, capsys):
         train_ucm(ucm, "--not-save", *argv)
         warnings = capsys.readouterr().err
         assert warnings.count("leave the classifier untrained") == untrained, argv
-        assert warnings.count("no epoch uses --lr 0.001") == unused, argv
+        assert warnings.count("never is --lr 0.001") == unused, argv
 
 
 @pytest.mark.parametrize("options", [{}, {"parts": ["feature"]}, {"lambdas": 0}, {"parts": ["label"]}, {"bound": True}])
