@@ -45,7 +45,7 @@ def test_no_file_runs_code(ucm, tmp_path, capsys):
             (lambda value: np.array([value], dtype=object).dump(bad), lambda: np.load(bad, allow_pickle=True))]:
         write(Malicious(trap))
         assert str(bad) in fails(capsys, evaluate, "--weights_path", bad)
-        assert str(bad) in fails(capsys, train_ucm, ucm, "--pretrained_path", bad)
+        assert str(bad) in fails(capsys, train_ucm, ucm, "--pretrained", "imagenet", "--pretrained_path", bad)
         (folder / "last.pth").write_bytes(bad.read_bytes())
         assert "last.pth is not a readable" in fails(capsys, train, "--resume", folder)
         file.write_bytes(bad.read_bytes())

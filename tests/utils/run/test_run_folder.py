@@ -66,5 +66,5 @@ def test_a_run_of_an_older_version_is_resumed(ucm):
     last = torch.load(run / "last.pth", weights_only=True)
     assert last["threshold"] == last["log"][1]["val_threshold"] == columns["val_threshold"][1]
     assert evaluate("--weights_path", run / "last.pth")["at_validation_threshold"]["threshold"] == last["threshold"]
-    draw_curves(run / "log.csv")
+    draw_curves(run / "log.csv", "R4C")
     draw_comparison({"R4C": [run / "log.csv"]})
