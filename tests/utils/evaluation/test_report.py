@@ -143,7 +143,7 @@ def test_f1_at_the_threshold_of_the_validation_images(runs, tmp_path, monkeypatc
     torch.save({**content, "threshold": 0.49}, tmp_path / "known.pth")
     torch.save(content["state_dict"], tmp_path / "bare.pth")
     scores = np.linspace(0.47, 0.51, 24, dtype=np.float32).reshape(6, 4)
-    monkeypatch.setattr("Test.predict", lambda *_, **__: (scores, None))
+    monkeypatch.setattr("Test.predict", lambda *_, **__: (scores, 0))
     evaluate("--weights_path", tmp_path / "known.pth", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4,
              "--image_size", 64, "--save_path", tmp_path / "out", "--report", "--formats", "svg")
     known, bare = (json.loads(file.read_text()) for file in sorted((tmp_path / "out").glob("*/metrics.json")))
@@ -273,7 +273,7 @@ def test_checkpoints_of_one_run_are_told_apart(runs, tmp_path):
 def test_single_label_report_has_a_confusion_per_checkpoint(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr("Test.score_figures", lambda results: [
         shown for shown in score_figures(results) if shown.stem.startswith(("confusion", "mistakes"))])
-    monkeypatch.setattr("Test.predict", lambda *_, **__: (np.full((64, 4), 0.25) + [0.1, 0, 0, 0], None))
+    monkeypatch.setattr("Test.predict", lambda *_, **__: (np.full((64, 4), 0.25) + [0.1, 0, 0, 0], 0))
     run = train("--dataset", "AID", "--data_root", scenes, "--loss", "ce", "--work-dir", tmp_path, "--max_epoch", 1)
     evaluate("--weights_path", run / "best.pth", "--report", "--formats", "svg")
     assert (run / "test_best" / "confusion_1.svg").is_file() and not (run / "test_best" / "mistakes.svg").exists()
