@@ -1,6 +1,7 @@
 """Batches of images: the order in which they are trained on, decoding and transforming."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from utils.errors import warn
+from utils.errors import InputError, warn
 from utils.run.graceful_shutdown import leave_signals_to_main_process
 
 from .data import Split
-from .transforms import UnreadableImage, load_image
+from .transforms import UnreadableImage, load_image, read_size
 
 
 class ImageDataset(Dataset):
@@ -84,7 +85,8 @@ def build_loader(dataset: Dataset, batch_size: int, num_workers: int, device: to
     """Batches of images, uint8 (B, H, W, 3), and labels, float32 (B, C); shuffled ones also have the random numbers of
     their images, float64 (B, 3). The last, partial batch is included."""
     if num_workers and len(dataset):
-        dataset[0]  # in this process, which says once what concerns all images, such as a dropped band
+        with suppress(InputError):  # the worker that decodes it reports it
+            read_size(dataset.images[0])  # in this process, which says once that a band is dropped
     # The loader would draw a seed for its workers, which nothing uses, from torch's own generator: give it another.
     return DataLoader(dataset, batch_size, sampler=ShuffledImages(dataset, seed) if shuffle else None,
                       num_workers=num_workers, pin_memory=device.type == "cuda", persistent_workers=num_workers > 0,

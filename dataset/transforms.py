@@ -54,9 +54,6 @@ def load_image(path: Path) -> Image.Image:
     """
     with _opened(path) as image:
         image.load()
-        bands = image.tag_v2.get(SAMPLESPERPIXEL, 1) if image.format == "TIFF" else len(image.getbands())
-        if bands in (2, 4) and image.mode != "CMYK" and parent_process() is None:  # else each worker would say it
-            warn_once("dropped band", f"{path} has a band of alpha or near infrared; such bands are dropped")
         image = ImageOps.exif_transpose(image)
         # Through RGBA, because Pillow warns of palettes with transparency.
         return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
@@ -94,6 +91,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 raise UnreadableImage(_describe_bands(path, len(image.getbands()), kind))
             elif image.format != "MPO" and getattr(image, "is_animated", False):
                 raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
+            bands = image.tag_v2.get(SAMPLESPERPIXEL, 1) if image.format == "TIFF" else len(image.getbands())
+            if bands in (2, 4) and image.mode != "CMYK" and parent_process() is None:  # else each worker would say it
+                warn_once("dropped band", f"{path} has a band of alpha or near infrared; such bands are dropped")
             yield image
     except FileNotFoundError as error:
         raise UnreadableImage(f"image {path} does not exist") from error

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -39,6 +40,15 @@ def reference(name: str) -> dict[str, dict[str, np.ndarray]]:
             case, entry = key.split("/")
             cases.setdefault(case, {})[entry] = file[key]
     return cases
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals():
+    """Those that a shell ignores for programs in the background, and nohup for all."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

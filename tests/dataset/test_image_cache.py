@@ -137,7 +137,8 @@ def test_runs_that_start_together_decode_once(images, tmp_path, capsys):
 def test_what_a_killed_run_leaves_is_written_over(images, tmp_path):
     cached_images(images, 64, tmp_path / "cache")
     name, = files(tmp_path / "cache")
-    (tmp_path / "cache" / name).rename(tmp_path / "cache" / f"{name}.partial")
+    left = (tmp_path / "cache" / name).rename(tmp_path / "cache" / f"{name}.0.partial")
+    os.utime(left, (0, 0))
     assert cached_images(images, 64, tmp_path / "cache") is not load_image and files(tmp_path / "cache") == [name]
 
 
