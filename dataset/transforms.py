@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import (
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from utils.errors import InputError, UnreadableImage, warn_once
+from utils.errors import InputError, UnreadableImage, advice, warn_once
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -100,10 +100,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders raise almost anything
+        if getattr(error, "errno", None) is not None:  # the system's; Pillow's have none
+            raise UnreadableImage(f"image {path} cannot be read ({error.strerror}){advice(error)}") from error
         unknown = f"unknown {'kind of TIFF' if tags else 'image format'}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else error
-        advice = "convert, replace" if tags else "replace"
-        raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {advice} or remove it") from error
+        raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {'convert, ' * bool(tags)}replace or remove "
+                              "it") from error
 
 
 def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2 | None:

@@ -42,6 +42,9 @@ def test_undecodable_images(tmp_path):
         (tmp_path / "b.png").write_bytes(content)
         with pytest.raises(UnreadableImage, match="b.png cannot be decoded"):
             load_image(tmp_path / "b.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UnreadableImage, match="folder.png cannot be read .Is a directory"):
+        load_image(tmp_path / "folder.png")
     with pytest.raises(UnreadableImage, match="does not exist"):
         load_image(tmp_path / "c.png")
 
