@@ -155,17 +155,19 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
     first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
     data = find_test_data(first.metadata, **options)
     unify_labels(checkpoints, data.label_names)
-    images = data.splits["test"].images
+    images = [image.resolve() for image in data.splits["test"].images]
     common = set(images)
     for checkpoint in rest:
-        testable = set(find_test_data(checkpoint.metadata, **options).splits["test"].images
-                       if checkpoint.metadata else images)
+        testable = set(images)
+        if checkpoint.metadata:
+            tested = find_test_data(checkpoint.metadata, **options).splits["test"]
+            testable = {image.resolve() for image in tested.images}
         common &= testable
         if not common or testable != set(images) and not options["test_dir"]:
             raise InputError(f"{first.weights} and {checkpoint.weights} do not have the same test images; name the "
                              "images to test with --test_dir, and with --data_root where they are")
     rows = [row for row, image in enumerate(images) if image in common]
-    test = Split([images[row] for row in rows], labels_in_order(data, first.label_names)[rows])
+    test = Split([data.splits["test"].images[row] for row in rows], labels_in_order(data, first.label_names)[rows])
     return replace(data, label_names=first.label_names, splits={"test": test})
 
 
