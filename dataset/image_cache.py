@@ -30,7 +30,7 @@ from .image_list import fingerprints
 from .transforms import load_image, read_size, resize
 
 # Increase it whenever the file's format changes, or the pixels that `load_image` decodes.
-_FORMAT = 3
+_FORMAT = 4
 
 
 class ImageCache:

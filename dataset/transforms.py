@@ -16,11 +16,14 @@ import torch
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
+    COLORMAP,
     COMPRESSION,
     EXTRASAMPLES,
     PHOTOMETRIC_INTERPRETATION,
     SAMPLEFORMAT,
     SAMPLESPERPIXEL,
+    STRIPOFFSETS,
+    TILEOFFSETS,
     ImageFileDirectory_v2,
 )
 from torch import Tensor, nn
@@ -69,7 +72,7 @@ def read_size(path: Path) -> tuple[int, int]:
         if image.format == "TIFF":  # older versions of Pillow apply its orientation when they load it
             image.load()
         size = image.size
-        is_sideways = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+        is_sideways = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         return size[::-1] if is_sideways else size
 
 
@@ -86,11 +89,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             if image.format == "TIFF":
                 _seek_largest_page(image, path)
                 _check_bands(image.tag_v2, path)
-            elif ";16" in str(image.tile) or image.mode not in _MODES:
+            elif image.format != "BMP" and ";16" in str(image.tile) or image.mode not in _MODES:
                 kind = "uint16" if "16" in str(image.tile) else f"mode {image.mode}"
                 raise UnreadableImage(_describe_bands(path, len(image.getbands()), kind))
             elif image.format != "MPO" and getattr(image, "is_animated", False):
                 raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
+            elif image.format == "PNG":
+                image.verify()  # the checksums of the pixels, which Pillow decodes without
+                file.seek(0)
+                image = Image.open(file, formats=FORMATS)
             bands = image.tag_v2.get(SAMPLESPERPIXEL, 1) if image.format == "TIFF" else len(image.getbands())
             if bands in (2, 4) and image.mode != "CMYK" and parent_process() is None:  # else each worker would say it
                 warn_once("dropped band", f"{path} has a band of alpha or near infrared; such bands are dropped")
@@ -113,6 +120,9 @@ def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2 | None:
     head = file.read(8)
     if head[:4] not in TiffImagePlugin.PREFIXES:
         return None
+    if head[:4] == b"MM\0+":
+        raise UnreadableImage(f"image {file.name} cannot be decoded (BigTIFF in big-endian byte order); convert it: "
+                              f"gdal_translate {shlex.quote(file.name)} NEW.tif")
     tags = ImageFileDirectory_v2(head + (file.read(8) if 43 in head[2:4] else b""))
     file.seek(tags.next)
     tags.load(file)
@@ -128,6 +138,12 @@ def _check_bands(tags: ImageFileDirectory_v2, path: Path) -> None:
     is_old_jpeg = tags.get(COMPRESSION) == 6  # only the JPEG data inside tell the bands
     if bits > 8 or kinds != {"uint"} or not ((photometric, bands - has_alpha) in _TIFF_BANDS or is_old_jpeg):
         raise UnreadableImage(_describe_bands(path, bands, f"{'/'.join(sorted(kinds))}{bits}", photometric))
+    if photometric == "palette" and 0 < max(tags.get(COLORMAP, (0,))) < 256:  # Pillow would divide it by 256
+        raise UnreadableImage(f"{path} has a palette of 8 bits, but a TIFF's has 16; convert it: "
+                              f"gdal_translate -expand rgb {shlex.quote(str(path))} NEW.tif")
+    if 0 in (*tags.get(STRIPOFFSETS, ()), *tags.get(TILEOFFSETS, ())) and not is_old_jpeg:
+        raise UnreadableImage(f"{path} is a sparse TIFF, which leaves out empty parts; write it whole: "
+                              f"gdal_translate {shlex.quote(str(path))} NEW.tif")
 
 
 def _describe_bands(path: Path, bands: int, kind: str, photometric: str = "") -> str:
@@ -151,7 +167,7 @@ def _seek_largest_page(image: Image.Image, path: Path) -> None:
         if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
             sizes[page] = image.size
     largest = max(sizes.values(), key=math.prod)
-    pages = [page for page, size in sizes.items() if size == largest]
+    pages = [page for page, size in sizes.items() if math.prod(size) == math.prod(largest)]
     contents = set()
     for page in pages if len(pages) > 1 else ():
         image.seek(page)

@@ -118,6 +118,54 @@ def test_colours_of_16_bits_in_a_png_are_refused(tmp_path):
         load_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("planar", [False, True])
+def test_bytes_of_a_tiff_that_leaves_out_parts(tmp_path, planar):
+    """GDAL writes such files: Pillow would take the bytes at the file's start for the pixels of an empty part."""
+    write_tiff(tmp_path / "a.tif", RAMP[..., :3], planar)
+    offsets = Image.open(tmp_path / "a.tif").tag_v2[273]
+    content = (tmp_path / "a.tif").read_bytes()
+    where = content.rindex(struct.pack(f"<{len(offsets)}L", *offsets), 0, offsets[0])
+    (tmp_path / "a.tif").write_bytes(content[:where] + bytes(4) + content[where + 4:])
+    with pytest.raises(UnreadableImage, match="a.tif is a sparse TIFF, .*gdal_translate .*NEW.tif$"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_a_palette_of_8_bits_in_a_tiff_is_refused(tmp_path):
+    image = Image.fromarray(RAMP[..., :3].copy()).quantize(16)
+    image.save(tmp_path / "a.tif")
+    palette, content = Image.open(tmp_path / "a.tif").tag_v2[320], (tmp_path / "a.tif").read_bytes()
+    before, after = (struct.pack("<768H", *(value // by for value in palette)) for by in (1, 256))
+    (tmp_path / "a.tif").write_bytes(content.replace(before, after))
+    with pytest.raises(UnreadableImage, match="a.tif has a palette of 8 bits.*gdal_translate -expand rgb"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_what_pillow_cannot_read_is_to_be_converted(tmp_path):
+    (tmp_path / "a.tif").write_bytes(struct.pack(">2sHHHQQ", b"MM", 43, 8, 0, 16, 0) + bytes(100))
+    with pytest.raises(UnreadableImage, match="BigTIFF in big-endian byte order.; convert it: gdal_translate"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_a_png_whose_end_was_never_written_is_refused(tmp_path):
+    """Zeros continue the compressed data: Pillow decodes them without a word."""
+    Image.fromarray(np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    for end in (len(content) * 2 // 3, len(content) - 30):
+        (tmp_path / "a.png").write_bytes(content[:end] + bytes(len(content) - end))
+        with pytest.raises(UnreadableImage, match="a.png cannot be decoded"):
+            load_image(tmp_path / "a.png")
+
+
+def test_a_bmp_of_16_bits_a_pixel(tmp_path):
+    """5 bits of red, 6 of green and 5 of blue, which is less than 8 bits per channel."""
+    pixels = np.array([[0xF800, 0x07E0], [0x001F, 0xFFFF]], "<u2")[::-1].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 66 + len(pixels), 0, 0, 66) + header + masks + pixels)
+    np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "a.bmp")).reshape(4, 3),
+                                  255 * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]))
+
+
 def test_a_dropped_band_is_said_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("utils.errors._topics", set())
     for name in ("a.tif", "b.tif"):
@@ -141,15 +189,24 @@ def test_the_exif_orientation_is_applied(tmp_path, suffix, orientation):
     assert read_size(tmp_path / f"a.{suffix}") == (48, 32)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_unknown_exif_orientation_is_none(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    Image.fromarray(RAMP[..., :3].copy()).save(tmp_path / f"a.{suffix}", exif=exif)
+    assert load_image(tmp_path / f"a.{suffix}").size == read_size(tmp_path / f"a.{suffix}") == (5, 6)
+
+
 def test_pages_of_a_tiff(tmp_path):
     large, other, small = (Image.fromarray(RAMP[:size, :, start:start + 3].copy())
                            for size, start in ((6, 0), (6, 4), (3, 0)))
     small.save(tmp_path / "a.tif", save_all=True, append_images=[large, small, large])
     np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "a.tif")), RAMP[..., :3])
     assert read_size(tmp_path / "a.tif") == (5, 6)
-    large.save(tmp_path / "b.tif", save_all=True, append_images=[other])
-    with pytest.raises(UnreadableImage, match="b.tif has 2 pages of 5 x 6 pixels with different content"):
-        load_image(tmp_path / "b.tif")
+    for page in (other, other.transpose(Image.Transpose.ROTATE_90)):
+        large.save(tmp_path / "b.tif", save_all=True, append_images=[page])
+        with pytest.raises(UnreadableImage, match="b.tif has 2 pages of 5 x 6 pixels with different content"):
+            load_image(tmp_path / "b.tif")
     large.save(tmp_path / "c.tif", save_all=True, append_images=[Image.new("L", (50, 60)).convert("I;16")])
     with pytest.raises(UnreadableImage, match="c.tif has 1 band of uint16"):
         load_image(tmp_path / "c.tif")
