@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.errors import InputError, summarize_names
 
-from .image_list import IMAGE_SUFFIXES, find_images, is_visible
+from .image_list import IMAGE_SUFFIXES, find_images, is_visible, spelling
 
 # Names of folders that hold a split and not a class.
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -36,14 +36,14 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         images: by split, or "all" if there is no split.
         classes: image -> its class name.
     Raises:
-        InputError: if two names differ only in case, or a class has images in val or test but none in train.
+        InputError: if two names look alike, or a class has images in val or test but none in train.
     """
     found = set(classes.values())
     spellings: dict[str, str] = {}
     for name in sorted(found):
-        first = spellings.setdefault(name.casefold(), name)
+        first = spellings.setdefault(spelling(name), name)
         if first != name:
-            raise InputError(f"the classes '{first}' and '{name}' differ only in case, as in "
+            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks or invisible signs, as in "
                              f"{next(image for image, known in classes.items() if known == name)}; "
                              "rename or merge them")
     if names and found <= set(names):

@@ -180,9 +180,24 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
             images = {split: find_images(folder, table) for split, folder in folders.items()}
         else:
             images, labels = find_class_images(folders, label_names)
+    for group in images.values() if lists else [sum(images.values(), [])]:
+        _warn_of_links(group)
     if table:
         labels = read_label_table(table, label_names)
     return Source(root, images, labels, layout.train_ratio, must_be_complete=not lists)
+
+
+def _warn_of_links(images: list[Path]) -> None:
+    """Warn of images that are one file, by links or by several paths in a list."""
+    first: dict[tuple[int, int], Path] = {}
+    again = []
+    for image in images:
+        file = image.stat()
+        if first.setdefault((file.st_dev, file.st_ino), image) != image:
+            again.append(f"{image} = {first[file.st_dev, file.st_ino]}")
+    if again:
+        warn(f"{summarize_names(again, 'image')} are files that have several names; each name is used as an image, and "
+             "one may train while another tests")
 
 
 def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:

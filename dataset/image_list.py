@@ -61,6 +61,12 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file() or path.is_symlink())
 
 
+def spelling(name: str) -> str:
+    """What names that look alike have in common: the same letters, but for case, width, blanks and invisible signs."""
+    letters = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join("".join(letter for letter in letters if unicodedata.category(letter) != "Cf").split())
+
+
 def check_name(name: str, what: str = "the file name") -> None:
     """Raise InputError for a name with control characters, or with bytes that are not UTF-8."""
     if _CONTROL.search(name):
@@ -68,8 +74,9 @@ def check_name(name: str, what: str = "the file name") -> None:
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor added to an archive by macOS."""
-    return not name.startswith((".", "__MACOSX"))
+    """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and deleted
+    images), Windows to disks, Office to a table that is open."""
+    return not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$"))
 
 
 def images_at(paths: Sequence[str | Path]) -> list[Path]:

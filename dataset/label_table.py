@@ -17,7 +17,7 @@ import numpy as np
 
 from utils.errors import InputError, summarize_names, warn
 
-from .image_list import IMAGE_SUFFIXES, check_name
+from .image_list import IMAGE_SUFFIXES, check_name, spelling
 
 SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 
@@ -26,6 +26,9 @@ CELLS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 # Their cells may all be 0.0.
 _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", "easting", "northing")
+
+# Titles of a column that may hold the numbers of two classes.
+_CLASSES = ("class", "classes", "class_id", "category", "target", "label_id", "y")
 
 # What Excel and pandas write for an empty cell.
 MISSING = ("nan", "none", "null", "n/a", "na", "#n/a", "<na>", "nat", "-", "--", "?")
@@ -55,7 +58,7 @@ class LabelTable:
         """The labels of N images: (N, C) uint8.
 
         Raises:
-            InputError: for images without a row, and for two images that share a row.
+            InputError: for images without a row or with two, and for two images that share a row.
         """
         keys = [self.key(image) for image in images]
         missing = [str(image) for image, key in zip(images, keys) if key is None]
@@ -67,6 +70,9 @@ class LabelTable:
             if owners.setdefault(key, image) != image:
                 raise InputError(f"{owners[key]} and {image} share the row '{key}' of {self.path}, which could "
                                  "belong to either; rename one of them")
+        twice = next((key for image, key in zip(images, keys) if key + image.suffix.lower() in self.rows), None)
+        if twice is not None:
+            raise InputError(f"{self.path} has two rows for {owners[twice]}, with and without its extension; keep one")
         return np.stack([self.rows[key] for key in keys])
 
     def absent(self, images: list[Path]) -> list[str]:
@@ -100,12 +106,16 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     if single_label or header == ["labels"] and not all(
             len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:]):
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
-    repeated = {name for name in names if header.count(name.casefold()) > 1 or name.casefold() in ("", *CELLS)}
+    alike = Counter(map(spelling, names))
+    repeated = {name for name in names if alike[spelling(name)] > 1 or name.casefold() in ("", *CELLS)}
     if not names or repeated:
         found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "it has none"
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label")
 
+    if len(header) == 1 and header[0] in _CLASSES and all(row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
+        raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one class "
+                         "per image, else after what a 1 means")
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:
         where = f"{path}, line {number} ('{key}')"
@@ -164,7 +174,7 @@ def _advice(title: str, header: list[str], column: int, cell: str) -> str:
 def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[str] | None,
                   single_label: bool) -> tuple[list[str], dict[str, np.ndarray]]:
     column = [cell for _, row in cells for cell in row[1:] if cell]
-    if column and all(re.fullmatch(r"[01](?:[\s,;|]+[01])+", cell) for cell in column):
+    if column and all(re.fullmatch(r"[01](?:[\s,;|]*[01])+", cell) for cell in column):
         raise InputError(f"{path}: cells such as '{column[0]}' name no labels; give each label its column of 0 and 1")
     # Names may hold the separators that the column does not use: "Beaches, dunes, sands;Inland waters".
     separator = next((letter for letter in ";|" if any(letter in cell for cell in column)), ",")
@@ -187,10 +197,10 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
                 near = difflib.get_close_matches(name, known, 1)
                 raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
                                  + f"; known are {', '.join(known)}")
-            first = spellings.setdefault(" ".join(name.casefold().split()), name)
+            first = spellings.setdefault(spelling(name), name)
             if first != name:
-                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case or blanks; use "
-                                 "one spelling")
+                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks or "
+                                 "invisible signs; use one spelling")
         _add_row(present, key, labels, where)
     names = known or sorted(spellings.values())
     if not names:
@@ -202,7 +212,7 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:
-    if name.casefold() in MISSING:
+    if name.casefold() in MISSING or not spelling(name):
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")
@@ -217,13 +227,14 @@ def _warn_of_combinations(path: Path, names: list[str]) -> None:
     """Warn of names that look like several: made of other names, or of parts that recur."""
     found = set()
     singles = {name.casefold() for name in names}
-    for separator in (r"\s*[+/&；，、]\s*", r"\s*[,|]\s*", r"\s+and\s+", r"\s+", "_", "-"):
+    for separator in (r"\s*[+/&]\s*", r"\s*[,|]\s*", r"\s+and\s+", r"\s+", "_", "-"):
         parts = {name: set(re.split(separator, name.casefold())) for name in names}
         uses = Counter(part for several in parts.values() for part in several)
         # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not.
         is_sign = "/" in separator or len(names) > 2 * len(uses)
         repeated = {part for part in uses if part and uses[part] > 1 and is_sign}
         found |= {name for name in names if len(parts[name]) > 1 and parts[name] <= singles | repeated}
+    found |= {name for name in names if re.search("[；，、]", name)}
     if found:
         warn(f"{path}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
              "separate them by semicolons, under the header image,labels")

@@ -86,6 +86,31 @@ def test_linked_folders_are_followed_and_circles_are_not(scenes, tmp_path):
     assert sum(split.labels.sum(0) for split in data.splits.values()).tolist() == [20, 20, 30, 15]
 
 
+def test_files_with_several_names_are_warned_of(tmp_path, capsys, monkeypatch):
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    check("Custom", tmp_path)
+    assert "several names" not in capsys.readouterr().err
+    image = min((tmp_path / "Custom" / "sand").iterdir())
+    (tmp_path / "Custom" / "ocean").symlink_to(tmp_path / "Custom" / "sea")
+    (tmp_path / "Custom" / "sand" / "again.jpg").hardlink_to(image)
+    check("Custom", tmp_path)
+    assert "warning: 6 images (" in (warning := capsys.readouterr().err) and "several names" in warning
+    monkeypatch.chdir(tmp_path)
+    name = image.relative_to(tmp_path)
+    (tmp_path / "list.txt").write_text(f"{name}\n{name.absolute()}\n")
+    load_data("Custom", ".", {"test": "list.txt"})
+    assert "warning: 1 image (" in capsys.readouterr().err
+
+
+def test_what_systems_add_is_no_image_and_no_class(tmp_path):
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    for folder in ("sea/@eaDir/sea_0.jpg", "#recycle", "$RECYCLE.BIN"):
+        write_classes(tmp_path / "Custom" / folder, {"SYNOPHOTO": 4})
+    (tmp_path / "Custom" / "~$labels.xlsx").write_bytes(b"")
+    data = load_data("Custom", tmp_path)
+    assert data.label_names == ["sand", "sea"] and len(data.all_images().images) == 10
+
+
 def test_a_class_called_train_is_a_class(tmp_path):
     write_classes(tmp_path / "Custom", {"train": 8, "ship": 8})
     assert load_data("Custom", tmp_path).label_names == ["ship", "train"]
@@ -173,7 +198,7 @@ def test_bad_class_folders(scenes, tmp_path):
         check("AID", scenes)
     shutil.rmtree(root / "Square")
     write_classes(root, {"pond": 20})
-    with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only in case"):
+    with pytest.raises(InputError, match="classes 'Pond' and 'pond' differ only in case, blanks or invisible signs"):
         load_data("AID", scenes)
     shutil.rmtree(root / "pond")
     write_image(root / "preview.png", 0)
@@ -348,6 +373,14 @@ def test_one_row_for_two_images_in_two_splits(tmp_path):
     write_table(tmp_path / "labels.csv", [str(number) for number in range(10)], random_labels(10))
     with pytest.raises(InputError, match="share the row '0' .* could belong to either"):
         load_data("Custom", tmp_path)
+
+
+def test_two_rows_for_one_image_of_a_list(tmp_path):
+    write_image(tmp_path / "a.jpg", 0)
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    (tmp_path / "labels.csv").write_text("image,sea\na.jpg,1\na,0\n")
+    with pytest.raises(InputError, match="labels.csv has two rows for .*a.jpg, with and without its extension"):
+        load_data("Custom", tmp_path, {"test": tmp_path / "list.txt"})
 
 
 def test_a_table_without_any_label(tmp_path):

@@ -106,11 +106,33 @@ def test_names_of_a_trained_classifier_may_hold_separators(tmp_path):
 def test_vectors_in_a_column_of_names(tmp_path):
     with pytest.raises(InputError, match="cells such as '1,0,1' name no labels; give each label its column"):
         read(tmp_path, 'image,labels\na,"1,0,1"\nb,"0,0,1"\n')
+    with pytest.raises(InputError, match="cells such as '101' name no labels"):
+        read(tmp_path, "image,labels\na,101\nb,001\n")
     assert read(tmp_path, "image,labels\na,0;1\nb,1\n") == {"a": "0 | 1", "b": "1"}
 
 
+@pytest.mark.parametrize("other", ["sea\u200b", "\ufeffsea", "s\u00adea", "ｓｅａ"])
+def test_names_that_look_alike(tmp_path, other):
+    """Zero-width blanks, inner byte order marks, soft hyphens and wide letters, which copying adds."""
+    with pytest.raises(InputError, match=r"line 3 \('b'\): label '.*' differs from 'sea' above only in case, blanks or inv"):
+        read(tmp_path, f"image,labels\na,sea\nb,{other};sand\n")
+    with pytest.raises(InputError, match="distinct label names"):
+        read(tmp_path, f"image,sea,{other}\na,1,0\n")
+
+
+def test_a_name_of_an_invisible_sign(tmp_path):
+    with pytest.raises(InputError, match=r"line 3 \('b'\): '.*' is no label"):
+        read(tmp_path, "image,labels\na,sea\nb,\u200b\n")
+
+
+@pytest.mark.parametrize("title", ["class", "Category", "target"])
+def test_a_column_of_0_and_1_that_may_be_two_classes(tmp_path, title):
+    with pytest.raises(InputError, match=f"is the column '{title}' of 0 and 1 a class or a label. Name it label"):
+        read(tmp_path, f"image,{title}\na,0\nb,1\n")
+
+
 def test_names_that_differ_in_blanks(tmp_path):
-    with pytest.raises(InputError, match="'sea  ice' differs from 'sea ice' above only in case or blanks"):
+    with pytest.raises(InputError, match="'sea  ice' differs from 'sea ice' above only in case, blanks or"):
         read(tmp_path, "image,labels\na,sea ice\nb,sea  ice\n")
 
 
@@ -120,7 +142,7 @@ def test_names_that_differ_in_blanks(tmp_path):
     (["sea", "bare soil", "bare soil / sea"], "1 label (bare soil / sea)"),
     (["sea", "sand", "sea & sand", "sea_sand", "sea-sand"], "3 labels (sea & sand, sea-sand, ...)"),
     (["sea", "sand", "sea and sand"], "1 label (sea and sand)"),
-    (["海；砂", "海、砂", "海", "砂"], "2 labels"),
+    (["海；砂", "海、砂", "海", "砂"], "2 labels"), (["海，砂", "海"], "1 label (海，砂)"),
     (["sea+sand", "sand+ship", "ship+sea", "ship+sea+sand"], "4 labels"),
     ([f"{a} {b}" for a in "abcde" for b in "abcde" if a != b], "20 labels"),
     (["bare-soil", "mobile-home", "sea ice", "shrub/scrub", "R&D park"], None),
