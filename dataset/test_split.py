@@ -48,31 +48,40 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
         raise InputError(f"the checkpoint was trained for {_KINDS[metadata['single_label']]}, but the data have "
                          f"{_KINDS[source.labels.single_label]}")
     if same_dataset and not test_dir and metadata.get("test_images"):
-        images, missing = _find_by_name(source, metadata["test_images"])
+        images, missing = _find_by_name(source, metadata["test_images"], metadata["trained_on"])
         if not missing:
             return _test_images_of_run(source, images, metadata)
         if same_files:
             raise InputError(f"{summarize_names(missing, 'test image')} of this checkpoint's run cannot be found below "
                              f"{source.root}: restore them, or {_ADVICE}")
+        if images:
+            warn(f"{summarize_names(missing, 'test image')} of this checkpoint's run cannot be found below "
+                 f"{source.root}, which is taken for other data: images of the training are only left out if their "
+                 "files have not changed")
     data = make_splits(source, label_images(source), training.get("train_ratio") if same_dataset else None,
                        training.get("seed", 3050))
     return _without_known_images(data, metadata, test_dir)
 
 
-def _find_by_name(source: Source, names: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The images below the root with these relative names, and the names without an image. If no name fits, the data
-    set may have been saved in another format: then without extensions."""
+def _find_by_name(source: Source, names: Sequence[str], trained_on: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The images below the root with these relative names, and the names without an image. An image may have been saved
+    in another format: then it is another one of its name without the extension, if that was not trained on."""
     images = {_nfc(relative_name(source.root, image)): image for image in source.all_images()}
-    wanted = [_nfc(name) for name in names]
-    if images.keys().isdisjoint(wanted):
-        images = {PurePosixPath(name).with_suffix("").as_posix(): image for name, image in images.items()}
-        wanted = [PurePosixPath(name).with_suffix("").as_posix() for name in wanted]
+    wanted = {_nfc(name): name for name in names}
+    others = {_stem(name): image for name, image in images.items() if name not in wanted}
+    others = {name: others[_stem(name)] for name in wanted if name not in images and _stem(name) in others}
+    digests, known = fingerprints(list(others.values()), like=trained_on), set(trained_on)
+    images |= {name: image for (name, image), digest in zip(others.items(), digests) if digest not in known}
     return ([images[name] for name in wanted if name in images],
-            [name for name, key in zip(names, wanted) if key not in images])
+            [name for key, name in wanted.items() if key not in images])
 
 
 def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, Any]) -> Data:

@@ -51,25 +51,28 @@ def test_tiles_without_data_do_not_block_a_test(tmp_path, capsys):
     assert "of the 18 test images, or duplicates of them, were trained or validated on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", ["more", "another format", "fewer trained", "moved"])
+@pytest.mark.parametrize("change", ["more", "another format", "some in another format", "fewer trained", "moved",
+                                    "some in another format, moved"])
 def test_the_test_images_are_those_of_the_run(run, tmp_path, capsys, change):
     before, images = images_of_test(run), tmp_path / "images"
     where = []
     if change == "more":
         write_classes(images, {**dict.fromkeys(CLASSES, 20), "another": 3})
-    elif change == "another format":
-        for file in list(images.rglob("*.jpg")):
+    elif "another format" in change:
+        for file in sorted(images.rglob("*.jpg"))[::2 if "some" in change else 1]:
             Image.open(file).save(file.with_suffix(".png"))
             file.unlink()
     elif change == "fewer trained":
         for line in (run / "train.txt").read_text().splitlines()[::2]:
             (images / line.rsplit(" ", 1)[0]).unlink()
-    else:
+    if "moved" in change:
         where = ["--data_root", images.rename(tmp_path / "elsewhere")]
     capsys.readouterr()
     evaluate("--weights_path", run / "best.pth", *where)
     assert images_of_test(run) == before
-    assert ("the content of 18 test images" in capsys.readouterr().err) == (change == "another format")
+    warnings = capsys.readouterr().err
+    assert ("the content of 18 test images" in warnings) == (change == "another format")
+    assert ("test images" in warnings) == ("another format" in change)
 
 
 def test_missing_test_images_are_named(run, tmp_path, capsys):
@@ -78,6 +81,24 @@ def test_missing_test_images_are_named(run, tmp_path, capsys):
         next((tmp_path / "images").rglob(f"{name}.jpg")).unlink()
     error = fails(capsys, evaluate, "--weights_path", run / "best.pth")
     assert "2 test images (" in error and all(name in error for name in names) and "--test_dir" in error
+
+
+def test_a_copy_that_is_not_whole_is_other_data(run, tmp_path, capsys):
+    name = min(images_of_test(run))
+    next((tmp_path / "images").rglob(f"{name}.jpg")).unlink()
+    capsys.readouterr()
+    assert evaluate("--weights_path", run / "best.pth", "--data_root", (tmp_path / "images").rename(tmp_path / "copy"))
+    assert name not in images_of_test(run)
+    assert f"1 test image (sand/{name}.jpg) of this checkpoint's run cannot be found" in capsys.readouterr().err
+
+
+def test_a_training_image_of_a_test_images_name_is_not_tested(run, tmp_path, capsys):
+    name, images = min(images_of_test(run)), tmp_path / "images"
+    trained = (images / (run / "train.txt").read_text().splitlines()[0].rsplit(" ", 1)[0]).read_bytes()
+    image = next(images.rglob(f"{name}.jpg"))
+    image.with_suffix(".png").write_bytes(trained)
+    image.unlink()
+    assert f"{name}.jpg) of this checkpoint's run cannot" in fails(capsys, evaluate, "--weights_path", run / "best.pth")
 
 
 def test_a_run_is_resumed_in_its_own_split(run, tmp_path):
