@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import (
     SAMPLESPERPIXEL,
     STRIPOFFSETS,
     TILEOFFSETS,
+    YCBCRSUBSAMPLING,
     ImageFileDirectory_v2,
 )
 from torch import Tensor, nn
@@ -89,6 +90,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             if image.format == "TIFF":
                 _seek_largest_page(image, path)
                 _check_bands(image.tag_v2, path)
+                areas = sum((right - left) * (lower - upper) for _, (left, upper, right, lower), *_ in image.tile)
+                if areas % math.prod(image.size) or not areas:
+                    raise ValueError("some strips or tiles are missing")
             elif image.format != "BMP" and ";16" in str(image.tile) or image.mode not in _MODES:
                 kind = "uint16" if "16" in str(image.tile) else f"mode {image.mode}"
                 raise UnreadableImage(_describe_bands(path, len(image.getbands()), kind))
@@ -141,6 +145,9 @@ def _check_bands(tags: ImageFileDirectory_v2, path: Path) -> None:
     if photometric == "palette" and 0 < max(tags.get(COLORMAP, (0,))) < 256:  # Pillow would divide it by 256
         raise UnreadableImage(f"{path} has a palette of 8 bits, but a TIFF's has 16; convert it: "
                               f"gdal_translate -expand rgb {shlex.quote(str(path))} NEW.tif")
+    if photometric == "YCbCr" and tags.get(COMPRESSION, 1) == 1 and tags.get(YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
+        raise UnreadableImage(f"{path} has fewer pixels of colour than of brightness, uncompressed; convert it: "
+                              f"gdal_translate -co PHOTOMETRIC=RGB {shlex.quote(str(path))} NEW.tif")
     if 0 in (*tags.get(STRIPOFFSETS, ()), *tags.get(TILEOFFSETS, ())) and not is_old_jpeg:
         raise UnreadableImage(f"{path} is a sparse TIFF, which leaves out empty parts; write it whole: "
                               f"gdal_translate {shlex.quote(str(path))} NEW.tif")

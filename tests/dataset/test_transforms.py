@@ -49,7 +49,7 @@ def test_undecodable_images(tmp_path):
         load_image(tmp_path / "c.png")
 
 
-def write_tiff(path, pixels, planar=False, extra=()):
+def write_tiff(path, pixels, planar=False, extra=(), **tags_by_number):
     """A TIFF of (H, W, bands) pixels of any type, of which Pillow's `save` knows few."""
     height, width, bands = pixels.shape
     parts = bands if planar else 1
@@ -58,6 +58,7 @@ def write_tiff(path, pixels, planar=False, extra=()):
               277: bands, 278: height, 279: (pixels.nbytes // parts,) * parts, 284: 1 + planar, 338: extra,
               273: tuple(part * pixels.nbytes // parts for part in range(parts)),
               339: ({"u": 1, "i": 2, "f": 3, "c": 6}[pixels.dtype.kind],) * bands}
+    values |= {int(name[1:]): value for name, value in tags_by_number.items()}
     for tag, value in values.items():
         if value != ():
             tags[tag] = value
@@ -127,6 +128,24 @@ def test_bytes_of_a_tiff_that_leaves_out_parts(tmp_path, planar):
     where = content.rindex(struct.pack(f"<{len(offsets)}L", *offsets), 0, offsets[0])
     (tmp_path / "a.tif").write_bytes(content[:where] + bytes(4) + content[where + 4:])
     with pytest.raises(UnreadableImage, match="a.tif is a sparse TIFF, .*gdal_translate .*NEW.tif$"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_a_tiff_that_lacks_strips(tmp_path):
+    for count in (3, 2):
+        write_tiff(tmp_path / "a.tif", RAMP[..., :3], _278=2, _273=(0, 30, 60)[:count], _279=(30, 30, 30)[:count])
+        if count == 3:
+            np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "a.tif")), RAMP[..., :3])
+    with pytest.raises(UnreadableImage, match="a.tif cannot be decoded .some strips or tiles are missing"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_uncompressed_colours_of_fewer_pixels_are_refused(tmp_path):
+    """Pillow would read them as if each pixel had its own."""
+    write_tiff(tmp_path / "a.tif", RAMP[..., :3], _262=6, _530=(1, 1))
+    assert load_image(tmp_path / "a.tif").size == (5, 6)
+    write_tiff(tmp_path / "a.tif", RAMP[..., :3], _262=6, _530=(2, 2))
+    with pytest.raises(UnreadableImage, match="a.tif has fewer pixels of colour .*gdal_translate -co PHOTOMETRIC=RGB"):
         load_image(tmp_path / "a.tif")
 
 
