@@ -47,16 +47,18 @@ class Evaluation:
     """Quantities that metrics share, each computed once, when a metric first needs it.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays; in the single-label quantities, also for labels
-            that are not one-hot.
+        ValueError: for empty, unequally shaped or non-finite arrays, and for labels other than 0 and 1; in the
+            single-label quantities, also for labels that are not one-hot.
     """
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
-        scores, labels = np.asarray(scores), np.asarray(labels)
+        scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
         if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
             raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
         if not np.isfinite(scores).all():
             raise ValueError("scores contain NaN or infinity")
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError("labels contain other values than 0 and 1")
         self.scores, self.labels, self.predicted = scores, labels.astype(bool), scores > threshold
 
     @functools.cached_property
@@ -182,7 +184,7 @@ def multilabel_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float 
     """The values of MULTILABEL_METRICS by name.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays.
+        ValueError: for empty, unequally shaped or non-finite arrays, and for labels other than 0 and 1.
     """
     evaluation = Evaluation(scores, labels, threshold)
     return {metric.name: float(metric.function(evaluation)) for metric in MULTILABEL_METRICS}
@@ -252,7 +254,7 @@ def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,) the share of (present, absent) label pairs of each image in the wrong order, ties included; 0 without
     pairs. Their mean is the `ranking_loss`."""
-    order = np.lexsort((labels, -scores))  # from the highest score; of equal scores, absent labels first
+    order = np.lexsort((labels, np.negative(scores, dtype=float)))  # from the highest score; of equal scores, absent labels first
     labels = np.take_along_axis(labels, order, axis=1)
     present, absent = labels == 1, labels == 0
     wrong = np.where(present, absent.cumsum(1), 0)  # for each present label, the absent ones above it

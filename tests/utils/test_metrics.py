@@ -150,10 +150,26 @@ def test_rare_labels_are_left_out_by_support():
 
 @pytest.mark.parametrize("scores, labels", [
     (np.zeros((0, 3)), np.zeros((0, 3))), (np.zeros((2, 3)), np.zeros((2, 2))), (np.zeros(3), np.zeros(3)),
-    (np.array([[np.nan, 0.1]]), np.zeros((1, 2)))])
+    (np.array([[np.nan, 0.1]]), np.zeros((1, 2))), (np.full((2, 2), 0.5), np.array([[1, -1], [-1, 1]])),
+    (np.full((2, 2), 0.5), np.array([[1, np.nan], [0, 1]])), (np.full((1, 2), 0.5), np.array([["0", "1"]]))])
 def test_unusable_arrays(scores, labels):
     with pytest.raises(ValueError):
         multilabel_metrics(scores, labels)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16])
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_scores_of_any_type(dtype, num_labels):
+    scores = np.random.default_rng(0).integers(0, 2, (20, num_labels))
+    labels = np.random.default_rng(1).integers(0, 2, (20, num_labels))
+    assert multilabel_metrics(scores.astype(dtype), labels) == multilabel_metrics(scores.astype(float), labels)
+    assert image_ranking_losses(scores.astype(dtype), labels).mean() == image_ranking_losses(scores, labels).mean()
+
+
+def test_thresholds_are_compared_in_full_precision():
+    """As the threshold is selected: float32's nearest number to 0.3 is above it."""
+    scores = np.full((4, 2), 0.3, np.float32)
+    assert multilabel_metrics(scores, np.ones((4, 2)), 0.3)["OF1"] == 1
 
 
 def test_report_files_hold_the_same_values(tmp_path):
