@@ -35,7 +35,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options with `-` for `_` and the reverse; for an unknown option, names those that resemble it."""
+    """Takes options with `-` for `_` and the reverse; for an unknown option, names those that resemble it. An empty value
+    and a list that is given twice, of which argparse would take the last, are refused."""
 
     def __init__(self, **settings: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
@@ -45,6 +46,16 @@ class Parser(argparse.ArgumentParser):
         words = [word.partition("=") for word in (sys.argv[1:] if args is None else args)]
         words = [(spellings.get(name.replace("-", "_"), name) if name.startswith("--") else name) + equals + value
                  for name, equals, value in words]
+        option = ""
+        for word in words:
+            option = word.partition("=")[0] if word.startswith("--") else option
+            if word in ("", f"{option}="):
+                self.error(f"{option or 'an argument'} has an empty value, as of a variable that is not set: correct it, "
+                           "or leave the option out")
+        for action in self._actions:
+            if action.nargs == "+" and sum(word.partition("=")[0] in action.option_strings for word in words) > 1:
+                name = action.option_strings[0]
+                self.error(f"{name} is given twice, but only the last would count: give all its values after one {name}")
         parsed, unknown = super().parse_known_args(words, namespace)
         if unknown:
             first = next((word for word in unknown if word.startswith("-")), "").partition("=")[0]
@@ -164,7 +175,7 @@ def add_data_options(parser: argparse._ActionsContainer, datasets: Iterable[str]
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """--device, --num_workers and --amp."""
-    parser.add_argument("--device", default="auto", metavar="D",
+    parser.add_argument("--device", type=str.lower, default="auto", metavar="D",
                         help="auto uses CUDA if there is a GPU; or cpu, cuda, cuda:1")
     parser.add_argument("--num_workers", type=number(int, 0), metavar="N",
                         help="processes that decode images; raise it while images/s stays below the network's speed; 0 "

@@ -50,8 +50,10 @@ def test_unknown_names_are_answered_with_similar_ones(argv, message):
 
 
 def test_choices_in_any_case():
-    args = Train.parse_arguments(["--loss", "R4C", "--parts", "Sample", "LABEL", "--pretrained", "ImageNet"])
+    args = Train.parse_arguments(["--loss", "R4C", "--parts", "Sample", "LABEL", "--pretrained", "ImageNet", "--device",
+                                  "CPU"])
     assert (args.loss, args.parts, args.pretrained) == ("r4c", ["label", "sample"], "imagenet")
+    assert args.device == "cpu"
     assert Test.parse_arguments(["--show_scores", "--formats", "PNG"]).formats == ["png"]
 
 
@@ -72,6 +74,16 @@ def test_options_with_hyphens_or_underscores():
     (explore.main, ["r4c", "--seed", "1"], "--seeds")])
 def test_unknown_options_are_answered_with_similar_ones(program, argv, suggestion, capsys):
     assert f"(did you mean {suggestion}?)" in fails(capsys, program, argv)
+
+
+@pytest.mark.parametrize("program, argv, message", [
+    (Train.main, ["--train_dir", ""], "--train_dir has an empty value"),
+    (Train.main, ["--pretrained-path="], "--pretrained_path has an empty value"),
+    (Test.main, ["--images", "a", ""], "--images has an empty value"), (compare.main, [""], "has an empty value"),
+    (Train.main, ["--parts", "label", "--parts", "sample"], "--parts is given twice"),
+    (Test.main, ["--weights-path", "a", "--weights_path=b"], "--weights_path is given twice")])
+def test_values_that_would_be_lost_are_refused(program, argv, message, capsys):
+    assert message in fails(capsys, program, argv)
 
 
 def test_an_unknown_option_like_no_other(capsys):
