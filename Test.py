@@ -169,7 +169,8 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
     scores, size, folder = results.scores[checkpoint.title], checkpoint.image_size, checkpoint.folder
     metadata = checkpoint.metadata
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
-              "image_size": size, "all_views": args.all_views, "device": str(options.select_device(args.device)),
+              "image_size": size, "all_views": args.all_views, "other_data": other_data(args),
+              "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}
     write_report(folder, report, results.images, scores, results.labels)
     if results.single_label:
@@ -178,6 +179,12 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
           f"{', means of 8 views' * args.all_views}\n\n{format_report(report)}")
     print(f"\nresults: {folder}")
     return report
+
+
+def other_data(args: argparse.Namespace) -> dict[str, str]:
+    """The options that name other data than those of the training."""
+    names = ("dataset", "data_root", "test_dir", "label_path")
+    return {name: options.option_value(vars(args), name) for name in names if getattr(args, name)}
 
 
 def draw(args: argparse.Namespace, checkpoints: list[Checkpoint], results: Results) -> Iterator[TitledFigure]:

@@ -37,16 +37,15 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: if it is not such a folder, or no epoch is finished.
     """
-    log = folder / "log.csv"
+    log, record = folder / "log.csv", read_args(folder)
     try:
-        record = read_args(folder)
         rows = len(log.read_text(encoding="utf-8").splitlines())
         folders = [best_weights(folder, record).with_name("test_best"), folder]
         files = [file for file in (folder / "metrics.json" for folder in folders) if file.is_file()]
         report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
         if report is not None and not {"images", "per_label"} <= report.keys() | metrics_of(report).keys():
             raise KeyError("images, per_label")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is not a run folder: expected args.json and log.csv of Train.py, and metrics.json "
                          f"of Test.py if it was tested ({type(error).__name__}: {error})") from error
     if rows < 2:  # the first is the header
@@ -65,7 +64,7 @@ def check_belongs(report: dict[str, Any], file: Path, run: Run) -> None:
         raise InputError(f"{file} holds the results of the run {report['run']}, not of {run.folder}; {test_again}")
     columns = read_log(run.log)
     best = int(best_epoch([dict(zip(columns, row)) for row in zip(*columns.values())])[0])
-    if epoch not in (None, best) and Path(report.get("weights", "")).name == "best.pth":
+    if epoch not in (None, best) and Path(str(report.get("weights"))).name == "best.pth":
         raise InputError(f"{file} holds the results of epoch {epoch}, but the best epoch of {run.folder} is now "
                          f"{best}; {test_again}")
 
@@ -116,6 +115,23 @@ def check_comparable(runs: list[Run]) -> None:
         if reports[0]["images"] != reports[1]["images"]:
             raise InputError(f"{first.folder} and {run.folder} cannot be compared: they were tested on "
                              f"{reports[0]['images']} and {reports[1]['images']} images; compare runs of the same data")
+        how = tested_how(first), tested_how(run)
+        if how[0] != how[1]:
+            raise InputError(f"{first.folder} and {run.folder} cannot be compared: the first was tested {how[0]}, the "
+                             f"second {how[1]}; test one of them again")
+        others = [report.get("other_data", {}) for report in reports]
+        if others[0] != others[1]:
+            named = [" ".join(f"--{name} {value}" for name, value in other.items()) or "as usual" for other in others]
+            warn(f"{first.folder} was tested {named[0]}, {run.folder} {named[1]}: are these the same data?")
+
+
+def tested_how(run: Run) -> str:
+    """How a run was tested otherwise than it was trained and than other runs are; "as usual" if it was not."""
+    size = run.report.get("image_size")
+    unusual = ["with --all_views"] * bool(run.report.get("all_views"))
+    if size not in (None, run.record["args"].get("image_size", size)):
+        unusual.append(f"with --image_size {size}")
+    return " ".join(unusual) or "as usual"
 
 
 def table(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:

@@ -146,6 +146,11 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
     older, strange = write_run(tmp_path / "older", 0.5), write_run(tmp_path / "strange", 0.5)
     (older / "test_best" / "metrics.json").write_text(json.dumps({**report, "weights": "x/best.pth", "epoch": 2}))
     (strange / "test_best" / "metrics.json").write_text(json.dumps({**report, "run": "c"}))
+    views, larger = write_run(tmp_path / "views", 0.5, seed=2), write_run(tmp_path / "larger", 0.5, image_size=64)
+    (views / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 6, "all_views": True}))
+    (larger / "test_best" / "metrics.json").write_text(json.dumps({**report, "images": 6, "image_size": 96}))
+    listed = write_run(tmp_path / "listed", 0.5)
+    (listed / "test_best" / "metrics.json").write_text("[]")
     write_run(tmp_path / "started", None, epochs=0)
     (tmp_path / "file").write_text("")
     for argv, message in (([tmp_path / "nowhere"], "nowhere is not a run folder"),
@@ -156,10 +161,20 @@ def test_what_cannot_be_compared(tmp_path, capsys, monkeypatch):
                            ([tmp_path / "b", labels], "only the first has 1 label (b), only the second 1 label (c)"),
                            ([older], "results of epoch 2, but the best epoch of " + f"{older} is now 3; test its"),
                            ([strange], f"holds the results of the run c, not of {strange}"),
-                           ([foreign], "is not the log of a run"), ([third], "other is not a run folder"),
+                           ([tmp_path / "b", views], "the first was tested as usual, the second with --all_views"),
+                           ([larger, tmp_path / "b"], "the first was tested with --image_size 96, the second as usual"),
+                           ([listed], "listed is not a run folder"), ([foreign], "is not the log of a run"), ([third], "other is not a run folder"),
                            ([untested, "--save_path", tmp_path / "file"], "file cannot be made"),
                            ([], "RUN"), ([untested, "--formats", "gif"], "invalid choice: 'gif'")):
         assert message in fails(capsys, lambda argv=argv: main(list(map(str, argv))))
+
+
+def test_tests_of_other_data_are_warned_of(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, 0.5, seed=seed) for seed, name in enumerate("ab")]
+    file = runs[1] / "test_best" / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "other_data": {"label_path": "x.csv"}}))
+    compare(tmp_path, *runs)
+    assert f"{runs[0]} was tested as usual, {runs[1]} --label_path x.csv: are" in capsys.readouterr().err
 
 
 def test_titles_say_what_differs():
