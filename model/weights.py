@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, nn, strided
 
 from utils.errors import InputError
 
@@ -120,7 +120,8 @@ def _fitting(tensors: dict[str, Tensor], state: dict[str, Tensor], source: str) 
     """Return the tensors that `state` has too.
 
     Raises:
-        InputError: for another shape, integers in place of floating-point numbers, or NaN or infinity in any tensor.
+        InputError: for another shape, integers in place of floating-point numbers, or in any tensor NaN or infinity, or
+            no dense numbers.
     """
     fitting = {name: tensors[name] for name in state if name in tensors and tensors[name].shape == state[name].shape}
     weights = _without_counters(name for name in state if name in tensors)
@@ -130,6 +131,10 @@ def _fitting(tensors: dict[str, Tensor], state: dict[str, Tensor], source: str) 
         more = f" (and {len(reshaped) - 1} more)" if len(reshaped) > 1 else ""
         raise InputError(f"{source} does not fit this network: {reshaped[0]}{more}; check --model and --label_num, and "
                          "that it was trained on RGB images")
+    for name, tensor in tensors.items():
+        if tensor.layout != strided or tensor.is_meta:
+            kind = "no numbers (device meta)" if tensor.is_meta else f"a {tensor.layout} tensor"
+            raise InputError(f"{source}: {name} holds {kind}; save the file again with dense tensors")
     for name in weights:
         if state[name].is_floating_point() and not tensors[name].is_floating_point():
             raise InputError(f"{source}: {name} holds {tensors[name].dtype}, not floating-point numbers; convert it")

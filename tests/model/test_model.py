@@ -127,12 +127,23 @@ def test_a_projection_head_is_unused(torchvision_resnet18, tmp_path, capsys):
     (torch.full((64, 3, 7, 7), torch.nan), "conv1.weight holds NaN or infinity"),
     (torch.full((64, 3, 7, 7), 1e300, dtype=torch.float64), "conv1.weight holds NaN or infinity"),
     (torch.full((64, 3, 7, 7), -torch.inf, dtype=torch.float16), "conv1.weight holds NaN or infinity"),
+    (torch.zeros(64, 3, 7, 7).to_sparse(), "conv1.weight holds a torch.sparse_coo tensor"),
+    (torch.zeros(64, 3, 7, 7, device="meta"), "conv1.weight holds no numbers"),
 ])
 def test_a_first_layer_that_cannot_be_used(tmp_path, stem, message):
     path = write(tmp_path / "w.pth", {"model": build_model("Resnet-18", 5).state_dict() | {"conv1.weight": stem}})
     for load in (build_model, lambda name, num_labels, file: load_trained(file, name, num_labels)):
         with pytest.raises(InputError, match=message):
             load("Resnet-18", 5, path)
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    path = write(tmp_path / "w.pth", {"conv1.weight": torch.rand(64, 3, 7, 7)})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="w.pth is damaged: the checksum of w/data/0 in it is wrong"):
+        build_model("Resnet-18", 5, path)
 
 
 def prefixed(prefix, state):

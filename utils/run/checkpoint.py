@@ -3,6 +3,7 @@
 import random
 import re
 import shlex
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
     """The content of a PyTorch file, on the CPU.
 
     Raises:
-        InputError: if the file is missing, unreadable, or does not hold a dict; for a file of another type, with the
-            command that converts it.
+        InputError: if the file is missing, unreadable, damaged, or does not hold a dict; for a file of another type,
+            with the command that converts it.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,9 +58,20 @@ def read_weight_file(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - on garbage, torch raises almost anything, even IndexError
         raise InputError(f"{path} is not a readable PyTorch weight file: {_explain(path, error)}") from error
+    if damaged := _damaged_record(path):
+        raise InputError(f"{path} is damaged: the checksum of {damaged} in it is wrong; download or copy it again, or "
+                         "save it again if torch wrote it without checksums")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__} instead of weights by name")
     return content
+
+
+def _damaged_record(path: Path) -> str | None:
+    """The first record of a file whose checksum is wrong, which torch.load does not compare."""
+    if not zipfile.is_zipfile(path):  # as torch wrote files until 2020
+        return None
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
 
 
 def _explain(path: Path, error: Exception) -> str:
