@@ -134,7 +134,11 @@ def _quit(number: int, frame) -> None:
 
 def exit_cleanly(main: Callable[[], object]) -> None:
     """Run a program's `main`. Exit code 2 and one sentence for unusable input or a machine that cannot do it, 130 for
-    Ctrl-C, 143 for SIGTERM. What the terminal or the file that it prints to cannot show, it prints escaped."""
+    Ctrl-C, 143 for SIGTERM. What the terminal or the file that it prints to cannot show, it prints escaped; what it
+    prints to a closed stream is lost."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - until the program ends
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     if signal.getsignal(signal.SIGINT) is _quit:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from utils.errors import describe_error, exit_cleanly
 from utils.run.checkpoint import save_checkpoint
@@ -91,6 +92,15 @@ def test_what_cannot_be_shown_is_printed_escaped(monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     exit_cleanly(lambda: print("Gewässer, 水, \udcff", flush=True))
     assert output.buffer.getvalue().strip() == b"Gew\xe4sser, \\u6c34, \\udcff"
+
+
+def test_closed_streams(monkeypatch):
+    """Python has None in their place, which tqdm cannot write to."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    exit_cleanly(lambda: list(tqdm([1], desc="lost")))
+    sys.stdout.close()
+    sys.stderr.close()
 
 
 def test_a_terminal_that_is_gone_does_not_change_the_exit_code(monkeypatch):

@@ -79,9 +79,9 @@ def create_run_folder(work_dir: str | Path, name: str) -> Path:
 
 def lists_of_split(folder: Path | None) -> dict[str, str]:
     """The list files of the training and validation images of the run in `folder`, by the name of the split; empty for
-    a new run."""
+    a new run, and if one is missing, because one alone is another split."""
     lists = {split: str(folder / f"{split}.txt") for split in ("train", "val")} if folder else {}
-    return {split: path for split, path in lists.items() if Path(path).exists()}
+    return lists if all(Path(path).exists() for path in lists.values()) else {}
 
 
 @contextmanager

@@ -308,11 +308,22 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     (lambda folder: rewritten(folder / "last.pth", state_dict={}), "last.pth does not fit"),
     (lambda folder: rewritten(folder / "last.pth", log=[{"epoch": 1}]), "last.pth does not fit"),
     (lambda folder: rewritten(folder / "last.pth", log=3), "last.pth does not fit"),
+    (lambda folder: rewritten(folder / "last.pth", run="another"), "belongs to the run another, and not to"),
     (lambda folder: rewritten(folder / "last.pth", progress={"steps": 3}), "in the middle of an epoch by an older")])
 def test_what_cannot_be_resumed(options, capsys, damage, message):
     folder = train(*options, "--max_epoch", 1)
     damage(folder)
     assert message in fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+
+
+def test_the_split_is_made_again_if_a_list_is_lost(options):
+    folder = train(*options)
+    for lost in ("train.txt", "val.txt"):
+        lists = [(folder / name).read_bytes() for name in ("train.txt", "val.txt")]
+        (folder / lost).unlink()
+        assert train("--resume", folder) == folder
+        for name, content in zip(("train.txt", "val.txt"), lists):
+            (folder / name).write_bytes(content)
 
 
 @pytest.fixture
