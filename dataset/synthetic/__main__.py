@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("give --data_root, --contact_sheet or both")
     if not options.data_root and options.images_per_scene != parser.get_default("images_per_scene"):
         parser.error("--images_per_scene has no effect without --data_root, which writes the set")
-    if options.contact_sheet and options.contact_sheet.suffix.lower() not in Image.registered_extensions():
+    formats = Image.registered_extensions()
+    if options.contact_sheet and formats.get(options.contact_sheet.suffix.lower()) not in Image.SAVE:
         parser.error(f"--contact_sheet {options.contact_sheet}: give it the suffix .jpg or .png")
     try:
         if options.contact_sheet:

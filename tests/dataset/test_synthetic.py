@@ -151,6 +151,7 @@ def test_wrong_arguments_are_refused(tmp_path, capsys):
                                (["--data_root", str(tmp_path / "file")], "Not a directory"),
                                (["--data_root", str(tmp_path / "new"), "--images_per_scene", "101"], "at most 100"),
                                (["--contact_sheet", str(tmp_path / "sheet.txt")], "suffix"),
+                               (["--contact_sheet", str(tmp_path / "sheet.psd")], "suffix"),
                                (["--seed", "x"], "--seed")):
         with pytest.raises(SystemExit) as stop:
             __main__.main(arguments)
