@@ -93,7 +93,8 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     add("--bound", action="store_true",
         help="deviates from the paper: L2R-label and L2R-sample rank logits by a bound of nDCG, whose gradient never "
              "vanishes (compared in benchmark/RESULTS.md)")
-    add("--focal_gamma", type=positive, default=2.0, metavar="G", help="larger values down-weight easy entries more")
+    add("--focal_gamma", type=positive, default=2.0, metavar="G",
+        help="larger values down-weight easy entries more; 0, or at least 1")
     add("--focal_alpha", type=number(float, -1, 1), default=0.25, metavar="A",
         help="weight of positives; -1 weighs positives and negatives alike")
     add("--asl_gamma_neg", type=positive, default=4.0, metavar="G",
@@ -180,14 +181,15 @@ def describe_classifier(args: argparse.Namespace, data: Data, checkpoint: dict[s
     run has the test images of its start."""
     loss, trainval = LOSSES[args.loss], {split: data.splits[split] for split in ("train", "val")}
     images = [image for split in trainval.values() for image in split.images]
+    recorded = data.describe_test() if checkpoint is None else checkpoint
+    of_test = {name: recorded[name] for name in ("test_images", "test_labels") if name in recorded}
     return {"model": args.model, "label_names": data.label_names, "image_size": args.image_size,
             "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "single_label": data.single_label,
             "activation": loss.activation, "loss_title": loss.title,
             "buffer_halfwidth": loss.buffer_halfwidth and getattr(args, loss.buffer_halfwidth),
             "trained_on": fingerprints(images, like=checkpoint["trained_on"] if checkpoint else ()),
-            "test_images": checkpoint.get("test_images") if checkpoint else data.test_fingerprints(),
             "labels": {name: torch.from_numpy(split.labels) for name, split in trainval.items()},
-            "args": options.with_absolute_paths(args), "defaults": defaults()}
+            "args": options.with_absolute_paths(args), "defaults": defaults(), **of_test}
 
 
 def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Path:

@@ -43,8 +43,8 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
     for name in sorted(found):
         first = spellings.setdefault(spelling(name), name)
         if first != name:
-            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks or invisible signs, as in "
-                             f"{next(image for image, known in classes.items() if known == name)}; "
+            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks or invisible signs, as "
+                             f"in {next(image for image, known in classes.items() if known == name)}; "
                              "rename or merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)

@@ -4,8 +4,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from utils.errors import InputError, summarize_names, warn
 from utils.metrics import RARE
@@ -74,10 +76,14 @@ class Data:
         counts = ", ".join(f"{len(split.images)} {name}" for name, split in self.splits.items())
         return f"{summarize_names(self.label_names, 'class' if self.single_label else 'label')}, {counts} images"
 
-    def test_fingerprints(self) -> dict[str, str] | None:
-        """The names of the test images, relative to the root, with their fingerprints; None if there is no test set."""
-        images = self.splits["test"].images if "test" in self.splits else []
-        return dict(zip((relative_name(self.root, image) for image in images), fingerprints(images))) or None
+    def describe_test(self) -> dict[str, Any]:
+        """What a checkpoint records of the test images: "test_images", their names relative to the root with their
+        fingerprints, and "test_labels" (N, C); nothing if there is no test set."""
+        if "test" not in self.splits:
+            return {}
+        images, labels = self.splits["test"].images, self.splits["test"].labels
+        names = [relative_name(self.root, image) for image in images]
+        return {"test_images": dict(zip(names, fingerprints(images))), "test_labels": torch.from_numpy(labels)}
 
     def write_lists(self, folder: Path) -> None:
         """Write train.txt, val.txt, test.txt, which --train_dir, --val_dir and --test_dir read."""

@@ -74,8 +74,8 @@ def check_name(name: str, what: str = "the file name") -> None:
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and deleted
-    images), Windows to disks, Office to a table that is open."""
+    """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and
+    deleted images), Windows to disks, Office to a table that is open."""
     return not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$"))
 
 

@@ -113,9 +113,10 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label")
 
-    if len(header) == 1 and header[0] in _CLASSES and all(row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
-        raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one class "
-                         "per image, else after what a 1 means")
+    if len(header) == 1 and header[0] in _CLASSES and all(
+            row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
+        raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one "
+                         "class per image, else after what a 1 means")
     rows: dict[str, np.ndarray] = {}
     for number, (key, *values) in cells[1:]:
         where = f"{path}, line {number} ('{key}')"

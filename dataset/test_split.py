@@ -92,7 +92,14 @@ def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, 
              "images of the same names, name all that are to be tested with --test_dir")
     _warn_of_known(np.isin(now, metadata["trained_on"]).sum(), len(now))
     source = replace(source, images={"test": images}, must_be_complete=False)
-    return make_splits(source, label_images(source), None, seed=0)
+    data = make_splits(source, label_images(source), None, seed=0)
+    if "test_labels" in metadata:
+        differ = (labels_in_order(data, metadata["label_names"]) != metadata["test_labels"].numpy()).any(1)
+        relabelled = [str(images[index]) for index in np.flatnonzero(differ)]
+        if relabelled:
+            warn(f"the labels of {summarize_names(relabelled, 'test image')} changed since the training; the new ones "
+                 "are used")
+    return data
 
 
 def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | None) -> Data:

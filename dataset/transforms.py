@@ -83,10 +83,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     tags = None
     try:
         with open(path, "rb") as file:
-            if tags := _tiff_tags(file):
-                _check_bands(tags, path)
+            tags = _tiff_tags(file)
             file.seek(0)
-            image = Image.open(file, formats=FORMATS)
+            try:
+                image = Image.open(file, formats=FORMATS)
+            except UnidentifiedImageError:
+                if tags:
+                    _check_bands(tags, path)
+                raise
             if image.format == "TIFF":
                 _seek_largest_page(image, path)
                 _check_bands(image.tag_v2, path)

@@ -50,7 +50,8 @@ class FocalLoss(_BaselineLoss):
         gamma: focusing exponent; 0 with alpha = -1 is BCE.
         alpha: weight of the positives, 1 - alpha that of the negatives; -1 weights neither (eq. 4).
     Raises:
-        ValueError: unless alpha is -1 or in [0, 1].
+        ValueError: unless alpha is -1 or in [0, 1]; and for a gamma between 0 and 1, whose gradient is NaN where the
+            probability rounds to 0 or 1.
     """
 
     name = "focal"
@@ -59,6 +60,8 @@ class FocalLoss(_BaselineLoss):
         super().__init__()
         if alpha != -1 and not 0 <= alpha <= 1:
             raise ValueError(f"focal loss: alpha must be -1 or from 0 to 1, not {alpha}")
+        if 0 < gamma < 1:
+            raise ValueError(f"focal loss: gamma must be 0 or at least 1, not {gamma}")
         self.gamma, self.alpha = gamma, alpha
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def test_predictions_on_images(trained, data_root, tmp_path, capsys):
     np.testing.assert_allclose(scores[common], [tested[row["image"]] for row in rows if row["image"] in tested],
                                atol=1e-5)
     (tmp_path / "none").mkdir()
-    for path, message in [(tmp_path / "nowhere", "there is no image or folder"), ("", "no image or folder ''"),
+    for path, message in [(tmp_path / "nowhere", "there is no image or folder"), ("", "--images has an empty value"),
                            (tmp_path / "none", "no images (.jpg"),
                            (trained / "log.csv", "log.csv cannot be decoded (unknown image format)"),
                            (trained / "log.csv", "none of the 1 images can be read")]:

@@ -102,8 +102,8 @@ def describe_error(error: InputError | OSError | RuntimeError | MemoryError) -> 
     if "Too many open files" in reason or "items of ancdata" in reason:
         return f"too many open files; {_ADVICE[errno.EMFILE]}"
     if isinstance(error, OSError) or any(sign in reason for sign in _SHARED_MEMORY):
-        return (f"the shared memory of the loader's workers, /dev/shm, is probably too small ({reason}): enlarge it, as "
-                "by `docker run --shm-size=8g`, or use --num_workers 0")
+        return (f"the shared memory of the loader's workers, /dev/shm, is probably too small ({reason}): enlarge it, "
+                "as by `docker run --shm-size=8g`, or use --num_workers 0")
     if isinstance(error, MemoryError) or any(sign in reason for sign in _MEMORY):
         return f"probably out of memory ({reason}): use a smaller --image_size or batch size, or fewer --num_workers"
     raise error

@@ -254,7 +254,8 @@ def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,) the share of (present, absent) label pairs of each image in the wrong order, ties included; 0 without
     pairs. Their mean is the `ranking_loss`."""
-    order = np.lexsort((labels, np.negative(scores, dtype=float)))  # from the highest score; of equal scores, absent labels first
+    # From the highest score; of equal scores, absent labels first.
+    order = np.lexsort((labels, np.negative(scores, dtype=float)))
     labels = np.take_along_axis(labels, order, axis=1)
     present, absent = labels == 1, labels == 0
     wrong = np.where(present, absent.cumsum(1), 0)  # for each present label, the absent ones above it

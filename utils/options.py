@@ -35,8 +35,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes options with `-` for `_` and the reverse; for an unknown option, names those that resemble it. An empty value
-    and a list that is given twice, of which argparse would take the last, are refused."""
+    """Takes options with `-` for `_` and the reverse; for an unknown option, names those that resemble it. An empty
+    value and a list that is given twice, of which argparse would take the last, are refused."""
 
     def __init__(self, **settings: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
@@ -50,12 +50,13 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             option = word.partition("=")[0] if word.startswith("--") else option
             if word in ("", f"{option}="):
-                self.error(f"{option or 'an argument'} has an empty value, as of a variable that is not set: correct it, "
-                           "or leave the option out")
+                self.error(f"{option or 'an argument'} has an empty value, as of a variable that is not set: correct "
+                           "it, or leave the option out")
         for action in self._actions:
             if action.nargs == "+" and sum(word.partition("=")[0] in action.option_strings for word in words) > 1:
                 name = action.option_strings[0]
-                self.error(f"{name} is given twice, but only the last would count: give all its values after one {name}")
+                self.error(f"{name} is given twice, but only the last would count: give all its values after one of "
+                           "them")
         parsed, unknown = super().parse_known_args(words, namespace)
         if unknown:
             first = next((word for word in unknown if word.startswith("-")), "").partition("=")[0]

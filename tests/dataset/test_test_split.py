@@ -6,7 +6,7 @@ from PIL import Image
 
 from conftest import write_classes, write_image
 from dataset import fingerprints
-from programs import evaluate, fails, train
+from programs import evaluate, fails, train, train_ucm
 
 CLASSES = {"sea": 12, "sand": 12, "ship": 12}
 
@@ -99,6 +99,19 @@ def test_a_training_image_of_a_test_images_name_is_not_tested(run, tmp_path, cap
     image.with_suffix(".png").write_bytes(trained)
     image.unlink()
     assert f"{name}.jpg) of this checkpoint's run cannot" in fails(capsys, evaluate, "--weights_path", run / "best.pth")
+
+
+def test_new_labels_of_test_images_are_said(ucm, capsys):
+    folder = train_ucm(ucm, "--max_epoch", 1)
+    evaluate("--weights_path", folder / "best.pth")
+    assert "labels" not in capsys.readouterr().err
+    table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    name, *cells = next(line for line in table.read_text().split("\n") if line.startswith("river80")).split("\t")
+    changed = "\t".join([name, str(1 - int(cells[0])), *cells[1:]])
+    table.write_text(table.read_text().replace("\t".join([name, *cells]), changed))
+    evaluate("--weights_path", folder / "best.pth")
+    error = capsys.readouterr().err
+    assert "the labels of 1 test image (" in error and "river80.tif" in error and "the new ones are used" in error
 
 
 def test_a_run_is_resumed_in_its_own_split(run, tmp_path):

@@ -455,6 +455,8 @@ def test_wrong_arguments():
         build_loss("asl", gamma_neg=0.5)
     with pytest.raises(ValueError, match="alpha must be"):
         build_loss("focal", alpha=-0.5)
+    with pytest.raises(ValueError, match="gamma must be 0 or at least 1, not 0.5"):
+        build_loss("focal", gamma=0.5)
     for function in RANKING_LOSSES:
         with pytest.raises(ValueError, match="expected two 2-D tensors"):
             function(torch.rand(4, 3), torch.zeros(5, 3))

@@ -276,7 +276,7 @@ def test_auto(options, capsys):
     shutil.copytree(first, first.parent / "odd", ignore=shutil.ignore_patterns("*.pth"))
     (first.parent / "odd" / "args.json").write_text('{"args": {"save_path": 5}}')
     assert train(*auto, "--lr", "2e-3") == second
-    assert "is not a run folder" in fails(capsys, train, "--resume", "")
+    assert "--resume has an empty value" in fails(capsys, train, "--resume", "")
 
 
 def test_deterministic_is_one_of_a_runs_options(options, capsys):
