@@ -158,9 +158,9 @@ def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Re
                            eval_transform(checkpoint.image_size), skip_unreadable=bool(args.images))
     loader = build_loader(dataset, args.test_batch_size, options.resolve_num_workers(args.num_workers, device), device)
     model = checkpoint.model.to(device, memory_format=torch.channels_last)
-    scores, nan_if_unreadable = predict(model, loader, checkpoint.normalize.to(device), device, checkpoint.title,
-                        checkpoint.metadata.get("activation", "sigmoid"), args.amp,
-                        views=all_views if args.all_views else None)
+    scores, nan_if_unreadable = predict(
+        model, loader, checkpoint.normalize.to(device), device, checkpoint.title,
+        checkpoint.metadata.get("activation", "sigmoid"), args.amp, views=all_views if args.all_views else None)
     return (scores + nan_if_unreadable)[:, [checkpoint.label_names.index(name) for name in results.label_names]]
 
 
