@@ -44,11 +44,14 @@ words = st.text(letters, min_size=1, max_size=8).map(str.strip).filter(bool)
 # Label tables
 
 def spelling(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    """What names that look alike have in common."""
+    visible = "".join(letter for letter in unicodedata.normalize("NFKC", name).casefold()
+                      if unicodedata.category(letter) != "Cf")
+    return " ".join(visible.split())
 
 
-label_names = words.filter(lambda name: not set(name) & set(""";,|()[]{}"'`“”„‘’«»\ufffd""")
-                           and name.casefold() not in (*CELLS, *MISSING))
+label_names = words.filter(lambda name: not set(name) & set(""";,|()[]{}"'`“”„‘’«»\ufffd""") and spelling(name)
+                           and name.casefold() not in (*CELLS, *MISSING) and not set(name) <= set("01 "))
 keys = words.filter(lambda key: not set(key) & set("/\\\ufffd") and not key.startswith(".")
                     and not key.lower().endswith(IMAGE_SUFFIXES))
 

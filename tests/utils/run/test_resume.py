@@ -82,7 +82,8 @@ def stop_and_resume(start, stops: list[Stop], work_dir: Path, *options) -> tuple
             os.utime(left, (0, 0))  # an hour later
         code, printed = start(argv, stop)
         codes.append(code)
-        assert "Traceback" not in printed, printed
+        # A worker whose main process was killed may print one.
+        assert stop and stop.name == "KILL" or "Traceback" not in printed, printed
     assert codes[-1] == 0, printed
     begun = [folder for folder in work_dir.iterdir() if (folder / "last.pth").exists()]
     assert len(begun) == 1  # one that was killed before it began is left alone
