@@ -88,8 +88,8 @@ def read_last_checkpoint(folder: Path) -> dict[str, Any]:
         raise InputError(f"{file} is not a last.pth of this version of Train.py, and cannot be resumed")
     may_be_renamed = "run" not in read_args(folder) and file.parent.resolve() == folder.resolve()  # of an older version
     if checkpoint["run"] != run_folder.name_of_run(folder) and not may_be_renamed:
-        raise InputError(f"{file} belongs to the run {checkpoint['run']}, and not to {folder}; restore that of the run, "
-                         "or start again without --resume")
+        raise InputError(f"{file} belongs to the run {checkpoint['run']}, and not to {folder}; restore that of the "
+                         "run, or start again without --resume")
     if checkpoint.get("progress", {}).get("steps"):
         raise InputError(f"{file} was saved in the middle of an epoch by an older version of Train.py: finish that "
                          "epoch with that version, or start again without --resume")

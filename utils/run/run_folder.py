@@ -49,11 +49,11 @@ def check_not_in_dataset(folder: str | Path, dataset: Path) -> None:
 
 
 def check_without_checkpoints(save_path: str | None) -> None:
-    """Raise InputError if a folder for checkpoints has those of another run, which would be replaced."""
-    files = [Path(save_path or "", name) for name in ("best.pth", "last.pth")]
+    """Raise InputError if a folder for checkpoints is that of another run, or has its checkpoints."""
+    files = [Path(save_path or "", name) for name in ("best.pth", "last.pth", "args.json")]
     found = [file for file in files if save_path and file.exists()]
     if found:
-        raise InputError(f"{found[0]} belongs to another run and would be replaced; choose another --save_path, or "
+        raise InputError(f"{found[0]} belongs to another run, which would be replaced; choose another --save_path, or "
                          "resume that run with --resume RUN_FOLDER")
 
 
