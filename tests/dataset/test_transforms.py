@@ -233,6 +233,9 @@ def test_pages_of_a_tiff(tmp_path):
     mask.encoderinfo = {"tiffinfo": {254: 4}}
     large.save(tmp_path / "d.tif", save_all=True, append_images=[mask])
     np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "d.tif")), RAMP[..., :3])
+    thumbnail = Image.fromarray(np.zeros((3, 2), np.uint16))
+    thumbnail.save(tmp_path / "e.tif", save_all=True, append_images=[large])
+    np.testing.assert_array_equal(np.asarray(load_image(tmp_path / "e.tif")), RAMP[..., :3])
 
 
 def test_animations_are_refused(tmp_path):
