@@ -225,16 +225,16 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
 
 
 def _warn_of_combinations(path: Path, names: list[str]) -> None:
-    """Warn of names that look like several: made of other names, or of parts that recur."""
+    """Warn of names that look like several: made of other names, or of words that recur."""
     found = set()
     singles = {name.casefold() for name in names}
     for separator in (r"\s*[+/&]\s*", r"\s*[,|]\s*", r"\s+and\s+", r"\s+", "_", "-"):
-        parts = {name: set(re.split(separator, name.casefold())) for name in names}
-        uses = Counter(part for several in parts.values() for part in several)
+        words = {name: set(re.split(separator, name.casefold())) for name in names}
+        uses = Counter(word for several in words.values() for word in several)
         # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not.
         is_sign = "/" in separator or len(names) > 2 * len(uses)
-        repeated = {part for part in uses if part and uses[part] > 1 and is_sign}
-        found |= {name for name in names if len(parts[name]) > 1 and parts[name] <= singles | repeated}
+        repeated = {word for word in uses if word and uses[word] > 1 and is_sign}
+        found |= {name for name in names if len(words[name]) > 1 and words[name] <= singles | repeated}
     found |= {name for name in names if re.search("[；，、]", name)}
     if found:
         warn(f"{path}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "

@@ -18,8 +18,8 @@ def stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> np.nda
     # The number of images is balanced like a label that every image has.
     items = np.hstack([labels[order], np.ones((len(labels), 1))])
     totals, target = items.sum(0), round(fraction * len(labels))
-    wanted = np.append(np.where(totals > 1, np.maximum(1, fraction * totals), 0)[:-1], target)
-    share, weight = wanted / totals.clip(1), 1 / totals.clip(1)
+    quota = np.append(np.where(totals > 1, np.maximum(1, fraction * totals), 0)[:-1], target)
+    share, weight = quota / totals.clip(1), 1 / totals.clip(1)
     held_out, excess, left = np.zeros(len(labels), dtype=bool), np.zeros(len(totals)), totals.copy()
     for row, item in enumerate(items):
         excess -= share * item

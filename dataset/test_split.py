@@ -67,13 +67,13 @@ def _find_by_name(source: Source, names: Sequence[str], trained_on: Sequence[str
     """The images below the root with these relative names, and the names without an image. An image may have been saved
     in another format: then it is another one of its name without the extension, if that was not trained on."""
     images = {_nfc(relative_name(source.root, image)): image for image in source.all_images()}
-    wanted = {_nfc(name): name for name in names}
-    others = {_stem(name): image for name, image in images.items() if name not in wanted}
-    others = {name: others[_stem(name)] for name in wanted if name not in images and _stem(name) in others}
-    digests, known = fingerprints(list(others.values()), like=trained_on), set(trained_on)
-    images |= {name: image for (name, image), digest in zip(others.items(), digests) if digest not in known}
-    return ([images[name] for name in wanted if name in images],
-            [name for key, name in wanted.items() if key not in images])
+    recorded = {_nfc(name): name for name in names}
+    converted = {_stem(name): image for name, image in images.items() if name not in recorded}
+    converted = {name: converted[_stem(name)] for name in recorded if name not in images and _stem(name) in converted}
+    digests, known = fingerprints(list(converted.values()), like=trained_on), set(trained_on)
+    images |= {name: image for (name, image), digest in zip(converted.items(), digests) if digest not in known}
+    return ([images[name] for name in recorded if name in images],
+            [name for key, name in recorded.items() if key not in images])
 
 
 def _nfc(name: str) -> str:

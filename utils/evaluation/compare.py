@@ -119,9 +119,9 @@ def check_comparable(runs: list[Run]) -> None:
         if how[0] != how[1]:
             raise InputError(f"{first.folder} and {run.folder} cannot be compared: the first was tested {how[0]}, the "
                              f"second {how[1]}; test one of them again")
-        others = [report.get("other_data", {}) for report in reports]
-        if others[0] != others[1]:
-            named = [" ".join(f"--{name} {value}" for name, value in other.items()) or "as usual" for other in others]
+        data = [report.get("other_data", {}) for report in reports]
+        if data[0] != data[1]:
+            named = [" ".join(f"--{name} {value}" for name, value in options.items()) or "as usual" for options in data]
             warn(f"{first.folder} was tested {named[0]}, {run.folder} {named[1]}: are these the same data?")
 
 

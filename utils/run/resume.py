@@ -41,7 +41,7 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
         _last_checkpoint(folder)
         return folder
     typed = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
-    runs, others = [], []
+    runs, rejected = [], []
     for file in Path(options["work_dir"]).glob("*/args.json"):
         folder = file.parent
         try:
@@ -52,14 +52,15 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
         try:
             written = _last_checkpoint(folder).stat().st_mtime_ns
         except InputError as error:
-            others.append((len(names), -file.stat().st_mtime_ns, str(error)))
+            rejected.append((len(names), -file.stat().st_mtime_ns, str(error).split(";")[0]))
             continue
         if names:
-            others.append((len(names), -written, f"{folder} was started with {_differences(started, options, names)}"))
+            differences = _differences(started, options, names)
+            rejected.append((len(names), -written, f"{folder} was started with {differences}"))
         else:
             runs.append((written, folder))
     if not runs:
-        nearest = f"; the nearest: {min(others)[2]}" if others else ""
+        nearest = f"; the nearest: {min(rejected)[2]}" if rejected else ""
         print(f"--resume auto: no run in {options['work_dir']} has these options, so a new one starts{nearest}")
     return max(runs)[1] if runs else None
 
