@@ -107,9 +107,10 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
             len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:]):
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
     alike = Counter(map(spelling, names))
-    repeated = {name for name in names if alike[spelling(name)] > 1 or name.casefold() in ("", *CELLS)}
+    repeated = {name for name in names if alike[spelling(name)] > 1 or name.casefold() in ("", *CELLS)
+                or re.fullmatch(r"unnamed: \d+", name.casefold())}
     if not names or repeated:
-        found = f"repeated, empty or 0/1: {sorted(repeated)}" if repeated else "it has none"
+        found = f"repeated, unnamed or 0/1: {sorted(repeated)}" if repeated else "it has none"
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label")
 
@@ -198,10 +199,11 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
                 near = difflib.get_close_matches(name, known, 1)
                 raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
                                  + f"; known are {', '.join(known)}")
-            first = spellings.setdefault(spelling(name), name)
+            number_alone = re.sub(r"0*(\d+)(\.0+)?", r"\1", name) if re.fullmatch(r"\d+(\.0+)?", name) else name
+            first = spellings.setdefault(spelling(number_alone), name)
             if first != name:
                 raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks or "
-                                 "invisible signs; use one spelling")
+                                 "invisible signs, or zeros of a number; use one spelling")
         _add_row(present, key, labels, where)
     names = known or sorted(spellings.values())
     if not names:

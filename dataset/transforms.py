@@ -103,6 +103,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             elif image.format != "MPO" and getattr(image, "is_animated", False):
                 raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
             elif image.format == "PNG":
+                if image.mode == "P" and image.palette is None:
+                    raise ValueError("it has no palette")
                 image.verify()  # the checksums of the pixels, which Pillow decodes without
                 file.seek(0)
                 image = Image.open(file, formats=FORMATS)

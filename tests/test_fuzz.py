@@ -8,6 +8,7 @@ import functools
 import io
 import itertools
 import random
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def spelling(name: str) -> str:
 
 
 label_names = words.filter(lambda name: not set(name) & set(""";,|()[]{}"'`“”„‘’«»\ufffd""") and spelling(name)
-                           and name.casefold() not in (*CELLS, *MISSING) and not set(name) <= set("01 "))
+                           and name.casefold() not in (*CELLS, *MISSING)
+                           and not set(name) <= set("01 ") and not re.fullmatch(r"\d+(\.0+)?", name))
 keys = words.filter(lambda key: not set(key) & set("/\\\ufffd") and not key.startswith(".")
                     and not key.lower().endswith(IMAGE_SUFFIXES))
 

@@ -235,3 +235,14 @@ def test_a_table_of_another_name_next_to_a_split(tmp_path, capsys):
     (tmp_path / "Annotations.csv").write_text("image,labels\n")
     assert load_data("Custom", tmp_path).label_names == ["a", "b"]
     assert "ignored 1 table (Annotations.csv) in" in capsys.readouterr().err
+
+
+def test_numbers_that_are_one_class_and_columns_without_a_name(tmp_path):
+    for content, message in (("image,label\na,2\nb,2.0\n", "label '2.0' differs from '2' above only in .*zeros of a number"),
+                             ("image,label\na,01\nb,1\n", "label '1' differs from '01' above"),
+                             ("image,sea,Unnamed: 2\na,1,0\nb,0,1\n", "0/1: .'Unnamed: 2'")):
+        (tmp_path / "t.csv").write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_label_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("image,label\na,1\nb,10\nc,0\nd,2.5\ne,100\n")
+    assert read_label_table(tmp_path / "t.csv").names == ["0", "1", "10", "100", "2.5"]

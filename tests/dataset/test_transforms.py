@@ -265,3 +265,13 @@ def test_normalize():
     expected = (ramp.permute(0, 3, 1, 2).double() / 255 - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(
         IMAGENET_STD).view(3, 1, 1)
     torch.testing.assert_close(Normalize()(ramp).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_png_without_its_palette_is_refused(tmp_path):
+    Image.new("P", (4, 4), 1).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"PLTE") - 4
+    length = struct.unpack(">I", content[start:start + 4])[0]
+    (tmp_path / "a.png").write_bytes(content[:start] + content[start + 12 + length:])
+    with pytest.raises(UnreadableImage, match="a.png cannot be decoded .it has no palette"):
+        load_image(tmp_path / "a.png")
