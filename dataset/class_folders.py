@@ -1,12 +1,13 @@
 """Class folders: one folder of images per class, the layout of AID, NWPU-RESISC45 and most custom data."""
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import InputError, summarize_names
+from utils.errors import InputError, summarize_names, warn
 
 from .image_list import IMAGE_SUFFIXES, find_images, is_visible, spelling
 
@@ -88,19 +89,25 @@ def find_class_images(folders: dict[str, Path],
 
 
 def _check_classes(folder: Path, names: set[str]) -> None:
-    """Raise InputError for names that lists cannot hold, and for folders that all hold folders of the same names, like
-    2023 and 2024, or images and masks: these or those may be the classes."""
+    """Raise InputError for names that lists cannot hold, and for folders that hold folders of the same names, like 2023
+    and 2024, or images and masks: these or those may be the classes. Warn of folders that hold folders alone."""
     blank = next((name for name in sorted(names) if name != name.strip()), None)
     if blank:
         raise InputError(f"the name of the class folder '{folder / blank}' starts or ends with a blank; rename it")
-    below = [{path.name for path in subfolders(folder / name)} if not _images_in(folder / name) else set()
-             for name in sorted(names)]
-    common = set.intersection(*below) if len(below) > 1 else set()
+    below = {name: {path.name for path in subfolders(folder / name)} for name in sorted(names)
+             if not _images_in(folder / name)}
+    uses = Counter(name for inside in below.values() for name in inside)
+    common = {name for name, count in uses.items() if count > 1}
     if common:
-        raise InputError(f"{summarize_names(sorted(names), 'folder')} in {folder} all hold "
+        outer = [name for name, inside in below.items() if inside & common]
+        raise InputError(f"{summarize_names(outer, 'folder')} in {folder} hold folders of the same names, "
                          f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
+    only_folders = [f"{name}: {', '.join(sorted(inside)[:3])}" for name, inside in below.items() if inside]
+    if only_folders:
+        warn(f"{summarize_names(only_folders, 'class folder')} in {folder} hold no images but in folders: are these "
+             "the classes?")
 
 
 def split_folders(root: Path) -> dict[str, Path]:

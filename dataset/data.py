@@ -14,7 +14,7 @@ from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
 from .image_list import find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
-from .label_table import SPREADSHEETS, LabelTable, read_label_table
+from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
 
@@ -169,7 +169,11 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         _warn_of_overlaps(images)
         table = table or (layout.locate(root)[1] if layout.is_test else _custom_table(layout, root))
         if not table:
-            labels = image_classes(images, _merge([classes for _, classes in read.values()]), label_names)
+            classes = _merge([classes for _, classes in read.values()])
+            for image, name in classes.items():
+                if name not in (label_names or ()):
+                    check_class(name, f"the class of {image} in a list")
+            labels = image_classes(images, classes, label_names)
     elif layout.is_test:
         folders, layout_table = layout.locate(root)
         table = table or layout_table

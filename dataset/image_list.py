@@ -117,7 +117,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} cannot be read as UTF-8 text: {error}") from error
     classes: dict[Path, str] = {}
-    repeated = []
+    repeated, ambiguous = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -133,7 +133,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         forms = dict.fromkeys(form for name in (match[1], match[1].lstrip())
                               for form in (name, *(unicodedata.normalize(kind, name) for kind in ("NFC", "NFD"))))
         candidates = [root / form for root in (*roots, path.parent, Path()) for form in forms]
-        image = next((candidate for candidate in candidates if candidate.is_file()), None)
+        found = [candidate for candidate in candidates if candidate.is_file()]
+        image = found[0] if found else None
+        ambiguous += [match[1]] * (len({candidate.resolve() for candidate in found}) > 1)
         if image is None and absent is not None:
             absent.append(match[1])
             continue
@@ -152,6 +154,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
                          else f"none of the images in list file {path} exists: {summarize_names(absent, 'image')}")
     if repeated:
         warn(f"{path} repeats {summarize_names(repeated, 'image')}; each is used once")
+    if ambiguous:
+        warn(f"{path}: {summarize_names(ambiguous, 'image')} exist in several places; those below "
+             f"{(*roots, path.parent)[0]} are used")
     return list(classes), classes
 
 

@@ -226,6 +226,13 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
         raise InputError(f"{where}: '{name}' is not one class; several labels per image need the header image,labels")
 
 
+def check_class(name: str, where: str) -> None:
+    """Raise InputError for a class in a list file that is several labels, nan or quoted, as a table's would be."""
+    if re.fullmatch(r"[01](?:[\s,;|]+[01])+", name):
+        raise InputError(f"{where} is '{name}': several labels per image need a label table (--label_path)")
+    _check_label(name, where, single_label=True)
+
+
 def _warn_of_combinations(path: Path, names: list[str]) -> None:
     """Warn of names that look like several: made of other names, or of words that recur."""
     found = set()

@@ -54,10 +54,11 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
         if same_files:
             raise InputError(f"{summarize_names(missing, 'test image')} of this checkpoint's run cannot be found below "
                              f"{source.root}: restore them, or {_ADVICE}")
-        if images:
+        stems = {image.stem for image in source.all_images()}
+        if images or any(PurePosixPath(name).stem in stems for name in missing):
             warn(f"{summarize_names(missing, 'test image')} of this checkpoint's run cannot be found below "
-                 f"{source.root}, which is taken for other data: images of the training are only left out if their "
-                 "files have not changed")
+                 f"{source.root}, which is taken for other data, though some file names are the same: images of the "
+                 f"training are only left out if their files have not changed. If these were converted, {_ADVICE}")
     data = make_splits(source, label_images(source), training.get("train_ratio") if same_dataset else None,
                        training.get("seed", 3050))
     return _without_known_images(data, metadata, test_dir)
@@ -125,7 +126,7 @@ def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | 
     if left_out.any():
         warn(f"{left_out.sum()} of the {len(left_out)} images of {where} were {used} and are left out")
     elif data.train_ratio and trained_on:
-        print(f"{data.root}: none of its {len(left_out)} images was trained or validated on, so all are tested")
+        print(f"{data.root}: none of its {len(left_out)} files was trained or validated on, so all are tested")
     tested = np.flatnonzero(~left_out)
     _warn_of_known(np.isin(digests, trained_on)[tested].sum(), len(tested))
     return replace(data, splits={"test": Split([pool.images[index] for index in tested], pool.labels[tested])})

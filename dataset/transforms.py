@@ -148,6 +148,9 @@ def _check_bands(tags: ImageFileDirectory_v2, path: Path) -> None:
     is_old_jpeg = tags.get(COMPRESSION) == 6  # only the JPEG data inside tell the bands
     if bits > 8 or kinds != {"uint"} or not ((photometric, bands - has_alpha) in _TIFF_BANDS or is_old_jpeg):
         raise UnreadableImage(_describe_bands(path, bands, f"{'/'.join(sorted(kinds))}{bits}", photometric))
+    if photometric == "RGB" and bands == 4 and tags.get(EXTRASAMPLES) == (1,):  # by which Pillow divides the colours
+        raise UnreadableImage(f"{path} has a fourth band that is marked as premultiplied alpha; leave it out: "
+                              f"gdal_translate -b 1 -b 2 -b 3 {shlex.quote(str(path))} NEW.tif")
     if photometric == "palette" and 0 < max(tags.get(COLORMAP, (0,))) < 256:  # Pillow would divide it by 256
         raise UnreadableImage(f"{path} has a palette of 8 bits, but a TIFF's has 16; convert it: "
                               f"gdal_translate -expand rgb {shlex.quote(str(path))} NEW.tif")

@@ -155,7 +155,7 @@ def test_other_images_after_lists(data_root, trained, tmp_path, capsys):
         assert evaluate(*weights, *same_files)["images"] == 40
     write_others(tmp_path / "others" / "AID", dict.fromkeys(SCENES, 2))
     assert evaluate(*weights, "--data_root", tmp_path / "others")["images"] == 8
-    assert "none of its 8 images was trained or validated on" in capsys.readouterr().out
+    assert "none of its 8 files was trained or validated on" in capsys.readouterr().out
     # With folders for a split, the test folder is the test; the training's --train_ratio is none of its business.
     (tmp_path / "others" / "AID").rename(tmp_path / "test")
     (tmp_path / "others" / "AID").mkdir()

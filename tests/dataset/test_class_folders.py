@@ -443,7 +443,7 @@ def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
     for above in outer:
         write_classes(tmp_path / "Custom" / above, dict.fromkeys(inner, 2))
     write_classes(tmp_path / "Custom" / outer[1], {"ship": 2})  # one more
-    with pytest.raises(InputError, match=r"2 folders .* all hold 2 folders .*which are the classes"):
+    with pytest.raises(InputError, match=r"2 folders .* of the same names, 2 folders .*which are the classes"):
         load_data("Custom", tmp_path)
     write_image(tmp_path / "Custom" / outer[0] / "a.png", 1)  # a class that has images itself
     assert load_data("Custom", tmp_path).label_names == sorted(outer)
@@ -469,3 +469,20 @@ def test_few_training_images_are_warned_of(tmp_path, capsys):
     check("Custom", tmp_path)
     assert "fewer than 5 training images, too few to learn from, in 2 classes (sand: 1, ship: 3)" in (
         capsys.readouterr().err)
+
+
+def test_class_folders_that_hold_folders_alone_are_warned_of(tmp_path, capsys):
+    for name in ("seg_train/seg_train/sea", "seg_train/seg_train/sand", "seg_pred/seg_pred", "sea/2023"):
+        write_classes(tmp_path / "Custom" / name, {"x": 3})
+    load_data("Custom", tmp_path)
+    assert "3 class folders (sea: 2023, seg_pred: seg_pred, ...)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, message", [("0 1 1", "several labels per image need a label table"),
+                                           ("sea;sand", "several labels"), ("nan", "is no label"), ('"sea"', "quotes")])
+def test_classes_of_a_list_that_are_none(tmp_path, name, message):
+    for number in range(4):
+        write_image(tmp_path / "Custom" / f"{number}.png", number)
+    (tmp_path / "train.txt").write_text(f"0.png sea\n1.png sea\n2.png sand\n3.png {name}\n")
+    with pytest.raises(InputError, match=message):
+        load_data("Custom", tmp_path, {"train": str(tmp_path / "train.txt")})

@@ -57,3 +57,12 @@ def test_names_of_another_normal_form_and_with_blanks(tmp_path):
         images, classes = read_image_list(tmp_path / "l.txt", [tmp_path])
         assert [image.name for image in images] == [name, f" {stored}.png"]
         assert list(classes.values()) == ["sea", "sand"]
+
+
+def test_an_image_in_several_places_is_warned_of(tmp_path, capsys):
+    for place in ("root", "lists"):
+        write_image(tmp_path / place / "a.png", 1)
+    (tmp_path / "lists" / "l.txt").write_text("a.png sea\n")
+    images, _ = read_image_list(tmp_path / "lists" / "l.txt", [tmp_path / "root"])
+    assert images == [tmp_path / "root" / "a.png"]
+    assert f"1 image (a.png) exist in several places; those below {tmp_path / 'root'} are used" in capsys.readouterr().err

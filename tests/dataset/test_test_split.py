@@ -75,6 +75,15 @@ def test_the_test_images_are_those_of_the_run(run, tmp_path, capsys, change):
     assert ("test images" in warnings) == ("another format" in change)
 
 
+def test_converted_images_in_other_folders_are_warned_of(run, tmp_path, capsys):
+    for file in (tmp_path / "images").rglob("*.jpg"):
+        (tmp_path / "deeper" / "v2" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(file).save(tmp_path / "deeper" / "v2" / file.parent.name / f"{file.stem}.png")
+    evaluate("--weights_path", run / "best.pth", "--data_root", tmp_path / "deeper")
+    error = capsys.readouterr().err
+    assert "though some file names are the same" in error and "If these were converted, name the images" in error
+
+
 def test_missing_test_images_are_named(run, tmp_path, capsys):
     names = sorted(images_of_test(run))[:2]
     for name in names:

@@ -275,3 +275,9 @@ def test_a_png_without_its_palette_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(content[:start] + content[start + 12 + length:])
     with pytest.raises(UnreadableImage, match="a.png cannot be decoded .it has no palette"):
         load_image(tmp_path / "a.png")
+
+
+def test_premultiplied_alpha_is_refused(tmp_path):
+    write_tiff(tmp_path / "a.tif", RAMP[..., :4], extra=(1,))
+    with pytest.raises(UnreadableImage, match="marked as premultiplied alpha; leave it out: gdal_translate -b 1 -b 2"):
+        load_image(tmp_path / "a.tif")
