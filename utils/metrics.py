@@ -19,6 +19,9 @@ import numpy as np
 # Bins of equal width, for the expected calibration error.
 CALIBRATION_BINS = 10
 
+# Those that F1 is compared at: 0.01, 0.02 ... 0.99.
+THRESHOLDS = np.arange(1, 100) / 100
+
 # Labels with fewer positives have a precision and recall of few possible values, and shift macro metrics.
 RARE = 5
 
@@ -295,10 +298,9 @@ def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.nd
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The threshold of 0.01, 0.02 ... 0.99 with the highest micro F1; of a tie, the one nearest 0.5."""
-    thresholds = np.arange(1, 100) / 100
-    micro, _ = f1_over_thresholds(scores, labels, thresholds)
-    return float(min(thresholds[micro == micro.max()], key=lambda threshold: abs(threshold - 0.5)))
+    """The one of THRESHOLDS with the highest micro F1; of a tie, the one nearest 0.5."""
+    micro, _ = f1_over_thresholds(scores, labels, THRESHOLDS)
+    return float(min(THRESHOLDS[micro == micro.max()], key=lambda threshold: abs(threshold - 0.5)))
 
 
 def undefined_terms(scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5) -> dict[str, int]:

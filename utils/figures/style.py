@@ -1,6 +1,5 @@
 """What all figures share: sizes, colours that differ in gray too, text for names, files."""
 
-import functools
 import io
 import re
 import textwrap
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from utils.errors import warn
+from utils.errors import warn_once
 
 WIDTH = 7.2  # inches: both columns of a journal page, so that 8 pt in a figure are 8 pt in print
 _CHARACTERS_PER_INCH = 15  # of 8 pt
@@ -150,9 +149,5 @@ def save_figure(figure, path: Path, formats: Iterable[str] = ("png",)) -> None:
         for kind in formats:
             figure.savefig(path.with_name(f"{path.name}.{kind}"), dpi=200, metadata=_NO_DATE[kind])
     if caught:
-        _warn_once(str(caught[0].message))
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    warn(message)
+        message = str(caught[0].message)
+        warn_once(message, message)

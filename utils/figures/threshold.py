@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.metrics import f1_over_thresholds
+from utils.metrics import THRESHOLDS, f1_over_thresholds
 
 from .style import WIDTH, line_styles, new_figure, show_buffer, title_text
 
@@ -17,14 +17,13 @@ def draw_thresholds(scores: dict[str, np.ndarray], labels: np.ndarray, buffer_ha
     """
     figure = new_figure(WIDTH, 3 + 0.3 * len(scores))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    thresholds = np.linspace(0.01, 0.99, 99)
     styles = line_styles(scores)
     for title, matrix in scores.items():
-        for axes, f1 in zip(panels, f1_over_thresholds(matrix, labels, thresholds)):
+        for axes, f1 in zip(panels, f1_over_thresholds(matrix, labels, THRESHOLDS)):
             best = f1.argmax()
-            label = f"{title}: {100 * f1[49]:.1f} at 0.5, {100 * f1[best]:.1f} at {thresholds[best]:.2f}"
+            label = f"{title}: {100 * f1[49]:.1f} at 0.5, {100 * f1[best]:.1f} at {THRESHOLDS[best]:.2f}"
             label = title_text(label, 48)
-            axes.plot(thresholds, 100 * f1, markevery=[best], markersize=5, label=label, **styles[title])
+            axes.plot(THRESHOLDS, 100 * f1, markevery=[best], markersize=5, label=label, **styles[title])
     for axes, title in zip(panels, ("micro F1 (%)", "macro F1 (%)")):
         show_buffer(axes, buffer_halfwidth)
         axes.set(title=title, xlabel="threshold", xlim=(0, 1))

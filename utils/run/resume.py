@@ -175,26 +175,26 @@ def explain_how_to_resume(folder: Path, save_path: str | None) -> Iterator[None]
     """To the message of whatever stops the training inside, add how to resume it after the last finished epoch."""
     last, log = Path(save_path or folder, "last.pth"), folder / "log.csv"
 
-    def written() -> int | None:
-        return last.stat().st_mtime_ns if last.exists() else None
-
     # Before the first epoch, a last.pth in --save_path may be of another run.
-    before = None if log.exists() else written()
+    before = last.stat().st_mtime_ns if last.exists() and not log.exists() else None
+
+    def is_saved() -> bool:
+        return last.exists() and last.stat().st_mtime_ns != before
 
     def how() -> str:
-        return (f"resume with: python Train.py --resume {shlex.quote(str(folder))}" if written() not in (None, before)
+        return (f"resume with: python Train.py --resume {shlex.quote(str(folder))}" if is_saved()
                 else "start again (no epoch was saved)")
 
     try:
         yield
     except Interrupted as stop:
-        repeated = f"{stop.message} of this epoch will be repeated; " if how().startswith("resume") else ""
+        repeated = f"{stop.message} of this epoch will be repeated; " if is_saved() else ""
         raise Interrupted(stop.number, f"{repeated}{how()}") from None
     except Diverged:
         raise
     except UnreadableImage as error:
         # With another image the run cannot be resumed; that it once had a readable one, a finished epoch shows.
-        then = (f"only if it is restored as it was, {how()}" if log.exists() and how().startswith("resume")
+        then = (f"only if it is restored as it was, {how()}" if log.exists() and is_saved()
                 else "once fixed, start again")
         raise InputError(f"{error}; {then}") from error
     except (InputError, OSError, RuntimeError, MemoryError) as error:
