@@ -235,7 +235,8 @@ def _custom_table(layout: Layout, root: Path) -> Path | None:
     innermost = unpacked(root) if root.is_dir() else root
     folders = [folder for folder in (innermost, *innermost.parents) if folder.is_relative_to(root)]
     files = [path for folder in folders if layout.tables and folder.is_dir() for path in sorted(folder.iterdir())
-             if path.is_file() and is_visible(path.name)]
+             if path.suffix.lower() in (".csv", ".tsv", ".txt", *SPREADSHEETS)
+             and is_visible(path.name) and path.is_file()]
     tables = [path for path in files if path.name.lower() in layout.tables]
     sheets = [path for path in files if path.suffix.lower() in SPREADSHEETS]
     if len(tables) > 1:
@@ -243,8 +244,7 @@ def _custom_table(layout: Layout, root: Path) -> Path | None:
     if sheets and not tables:
         raise InputError(f"{sheets[0]} is a spreadsheet; save it as CSV UTF-8 named {layout.tables[0]}, or move it "
                          "elsewhere if it is no label table")
-    unused = [path.name for path in files
-              if path.suffix.lower() in (".csv", ".tsv", *SPREADSHEETS) and path not in tables]
+    unused = [path.name for path in files if path.suffix.lower() != ".txt" and path not in tables]
     if unused:
         warn(f"ignored {summarize_names(unused, 'table')} in {root}: a label table is named {layout.tables[0]}, or "
              "given by --label_path")

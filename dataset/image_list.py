@@ -32,7 +32,10 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     """
     files, dangling = [], []
     for path in sorted(_visible_files(folder)):
-        (files if path.is_file() else dangling).append(path)
+        if path.is_file():
+            files.append(path)
+        elif path.is_symlink():
+            dangling.append(path)
     if dangling:
         names = [str(path.relative_to(folder)) for path in dangling]
         warn(f"skipped {summarize_names(names, 'link')} below {folder}: the files that they lead to do not exist")
@@ -48,7 +51,7 @@ def find_images(folder: Path, table: Path | None = None) -> list[Path]:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, linked folders included, and links that lead nowhere."""
+    """Whatever lies below a folder and is no folder, linked folders included."""
 
     def unreadable(error: OSError):
         raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); change its permissions")
@@ -57,8 +60,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
         here = os.path.realpath(place) + os.sep
         folders[:] = [name for name in folders if is_visible(name)
                       and not here.startswith(os.path.realpath(os.path.join(place, name)) + os.sep)]  # no loops
-        paths = (Path(place, name) for name in files if is_visible(name))
-        yield from (path for path in paths if path.is_file() or path.is_symlink())
+        yield from (Path(place, name) for name in files if is_visible(name))
 
 
 def spelling(name: str) -> str:
@@ -135,7 +137,8 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         candidates = [root / form for root in (*roots, path.parent, Path()) for form in forms]
         found = [candidate for candidate in candidates if candidate.is_file()]
         image = found[0] if found else None
-        ambiguous += [match[1]] * (len({candidate.resolve() for candidate in found}) > 1)
+        if len(found) > 1 and len({candidate.resolve() for candidate in found}) > 1:
+            ambiguous.append(match[1])
         if image is None and absent is not None:
             absent.append(match[1])
             continue

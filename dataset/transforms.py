@@ -80,16 +80,16 @@ def read_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The file at its right page, checked to be what `load_image` decodes."""
-    tags = None
+    is_tiff = False
     try:
         with open(path, "rb") as file:
-            tags = _tiff_tags(file)
+            is_tiff = file.read(4) in TiffImagePlugin.PREFIXES
             file.seek(0)
             try:
                 image = Image.open(file, formats=FORMATS)
             except UnidentifiedImageError:
-                if tags:
-                    _check_bands(tags, path)
+                if is_tiff:
+                    _check_bands(_tiff_tags(file), path)
                 raise
             if image.format == "TIFF":
                 _seek_largest_page(image, path)
@@ -119,17 +119,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Exception as error:  # noqa: BLE001 - on garbage, Pillow's decoders raise almost anything
         if getattr(error, "errno", None) is not None:  # the system's; Pillow's have none
             raise UnreadableImage(f"image {path} cannot be read ({error.strerror}){advice(error)}") from error
-        unknown = f"unknown {'kind of TIFF' if tags else 'image format'}"
+        unknown = f"unknown {'kind of TIFF' if is_tiff else 'image format'}"
         reason = unknown if isinstance(error, UnidentifiedImageError) else error
-        raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {'convert, ' * bool(tags)}replace or remove "
+        raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {'convert, ' * is_tiff}replace or remove "
                               "it") from error
 
 
-def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2 | None:
-    """The tags of a TIFF's first page, which Pillow may be unable to open; None for another format."""
+def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2:
+    """The tags of the first page of a TIFF that Pillow does not open."""
+    file.seek(0)
     head = file.read(8)
-    if head[:4] not in TiffImagePlugin.PREFIXES:
-        return None
     if head[:4] == b"MM\0+":
         raise UnreadableImage(f"image {file.name} cannot be decoded (BigTIFF in big-endian byte order); convert it: "
                               f"gdal_translate {shlex.quote(file.name)} NEW.tif")
