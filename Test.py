@@ -45,7 +45,7 @@ from utils import options
 from utils.engine import predict
 from utils.evaluation.gradcam import grad_cam
 from utils.evaluation.html_report import write_html_report
-from utils.evaluation.image_selection import check_selection, rank_images, select_images, select_labels
+from utils.evaluation.image_selection import SELECTIONS, check_selection, rank_images, select_images, select_labels
 from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
 from utils.figures.confusion import draw_confusion
 from utils.figures.gradcam import draw_gradcam
@@ -94,6 +94,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="write report.html, one page with the tables, these figures and the N (48) worst-ranked images")
     add("--formats", nargs="+", type=str.lower, choices=FORMATS, default=["png", "pdf"], help="formats of the figures")
     args = parser.parse_args(argv)
+    args.select = [word.lower() if word.lower() in SELECTIONS else word for word in args.select]
     needs_labels = "show_scores report dataset data_root label_path".split() if args.images else ()
     ignored = dict.fromkeys(needs_labels, "with --images, which have no labels")
     if not (args.show_predictions or args.show_gradcam):

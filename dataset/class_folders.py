@@ -9,11 +9,16 @@ import numpy as np
 
 from utils.errors import InputError, summarize_names, warn
 
-from .image_list import IMAGE_SUFFIXES, find_images, is_visible, spelling
+from .image_list import COPY, IMAGE_SUFFIXES, find_images, is_visible, spelling
+from .label_table import check_class, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
            "testing": "test"}
+
+# Names of folders for the bands or the annotations of the same places.
+_NOT_CLASSES = {"image", "images", "img", "imgs", "rgb", "nir", "ndvi", "mask", "masks", "label", "labels", "gt",
+                "annotation", "annotations", "ground_truth", "groundtruth"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
                              "rename or merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)
+    copies = [name for name in sorted(found) if COPY.sub("", name) in found - {name}]
+    if copies:
+        raise InputError(f"{summarize_names(copies, 'class')} are named like copies of other classes; merge or rename "
+                         "them")
     trained = {classes[image] for image in images.get("train", images.get("all", classes))}
     if found - trained:
         unseen = next(image for image, name in classes.items() if name not in trained)
@@ -75,6 +84,8 @@ def find_class_images(folders: dict[str, Path],
             raise InputError(f"there are no class folders in {folder}: put the images of each class into a folder "
                              "with its name, or give a label table (--label_path)")
         _check_classes(folder, known)
+        for name in known.difference(names or ()):
+            check_class(unicodedata.normalize("NFC", name), f"the class folder {folder / name}")
         images[split] = find_images(folder)
         for image in images[split]:
             name = image.relative_to(folder).parts[0]
@@ -85,7 +96,10 @@ def find_class_images(folders: dict[str, Path],
         if empty:
             raise InputError(f"class folder {folder / min(empty)} holds no images ({', '.join(IMAGE_SUFFIXES)}); "
                              "add some, or delete it")
-    return images, image_classes(images, classes, names)
+    found = image_classes(images, classes, names)
+    if found.names != names:
+        warn_of_combinations(next(iter(folders.values())), found.names)
+    return images, found
 
 
 def _check_classes(folder: Path, names: set[str]) -> None:
@@ -104,6 +118,10 @@ def _check_classes(folder: Path, names: set[str]) -> None:
                          f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
+    if {name.casefold() for name in names} <= _NOT_CLASSES:
+        raise InputError(f"the folders {', '.join(sorted(names))} in {folder} are named like images, bands or "
+                         "annotations of the same places, not like classes; put the images of each class into a folder "
+                         "with its name, or name them in list files")
     only_folders = [f"{name}: {', '.join(sorted(inside)[:3])}" for name, inside in below.items() if inside]
     if only_folders:
         warn(f"{summarize_names(only_folders, 'class folder')} in {folder} hold no images but in folders: are these "

@@ -13,7 +13,7 @@ from utils.errors import InputError, summarize_names, warn
 from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
-from .image_list import find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
+from .image_list import COPY, find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
 from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
@@ -191,23 +191,29 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         else:
             images, labels = find_class_images(folders, label_names)
     for group in images.values() if lists else [sum(images.values(), [])]:
-        _warn_of_links(group)
+        _warn_of_duplicates(group)
     if table:
         labels = read_label_table(table, label_names)
     return Source(root, images, labels, layout.train_ratio, must_be_complete=not lists)
 
 
-def _warn_of_links(images: list[Path]) -> None:
-    """Warn of images that are one file, by links or by several paths in a list."""
+def _warn_of_duplicates(images: list[Path]) -> None:
+    """Warn of images that are one file, by links or by several paths in a list, and of those named like a copy."""
     first: dict[tuple[int, int], Path] = {}
-    again = []
+    by_stem = {image.with_suffix(""): image for image in reversed(images)}
+    again, copies = [], []
     for image in images:
         file = image.stat()
         if first.setdefault((file.st_dev, file.st_ino), image) != image:
             again.append(f"{image} = {first[file.st_dev, file.st_ino]}")
+        original = by_stem.get(image.with_name(COPY.sub("", image.stem)), image)
+        if original != image:
+            copies.append(f"{image} of {original.name}")
     if again:
         warn(f"{summarize_names(again, 'image')} are files that have several names; each name is used as an image, and "
              "one may train while another tests")
+    if copies:
+        warn(f"{summarize_names(copies, 'image')} are named like copies, and one may train while another tests")
 
 
 def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:

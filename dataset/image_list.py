@@ -23,6 +23,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The path ends with the last image suffix before a blank or the end of the line.
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
+# What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2".
+COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
+
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     """All images below a folder, sorted by path; hidden files and folders are skipped.
@@ -128,11 +131,11 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
             raise InputError(f"{path}, line {number}: '{line.strip()}' names no image ({', '.join(IMAGE_SUFFIXES)})")
         for name in filter(None, match.groups()):
             check_name(name, f"{path}, line {number}: the name")
-        if ".." in Path(match[1]).parts and not Path(match[1]).is_absolute():
+        if ".." in re.split(r"[/\\]", match[1]) and not Path(match[1]).is_absolute():
             raise InputError(f"{path}, line {number}: '{match[1]}' leaves the folder in which it is searched for; use "
                              "an absolute path")
-        # Editors add blanks; systems write an accent in one letter or as another one.
-        forms = dict.fromkeys(form for name in (match[1], match[1].lstrip())
+        # Editors add blanks, Windows writes backslashes; systems write an accent in one letter or as another one.
+        forms = dict.fromkeys(form for name in (match[1], match[1].lstrip(), match[1].lstrip().replace("\\", "/"))
                               for form in (name, *(unicodedata.normalize(kind, name) for kind in ("NFC", "NFD"))))
         candidates = [root / form for root in (*roots, path.parent, Path()) for form in forms]
         found = [candidate for candidate in candidates if candidate.is_file()]

@@ -31,7 +31,12 @@ _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", 
 _CLASSES = ("class", "classes", "class_id", "category", "target", "label_id", "y")
 
 # What Excel and pandas write for an empty cell.
-MISSING = ("nan", "none", "null", "n/a", "na", "#n/a", "<na>", "nat", "-", "--", "?")
+MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "#n/a", "<na>", "nat", "-", "--", "?", "#ref!",
+           "#name?", "#value!", "#div/0!", "#null!", "#num!")
+
+# Titles of columns that describe the image and not what is on it.
+_BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_set)?|split|folds?|set|f?id|objectid|"
+                          "index|total|count|sum|(n|num|nb|number)_?(of_)?(labels|classes)", re.IGNORECASE)
 
 # Names with a bracket or a quote at an end, as in the text of a Python list.
 _BRACKETED = re.compile(r"""[\[{"'`“”„‘’«»].*|.*[]}"'`“”„‘’«»]|\([^()]*\)""")
@@ -129,6 +134,11 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
             raise InputError(f"{where}: a label cell must be 0 or 1, not '{values[wrong]}' (column '{names[wrong]}'); "
                              + _advice(title, header, wrong, values[wrong]))
         _add_row(rows, key, np.array([CELLS[value.casefold()] for value in values], dtype=np.uint8), where)
+    everywhere = np.all(list(rows.values()), axis=0) & (len(rows) > 1)
+    dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or _BOOKKEEPING.fullmatch(name)]
+    if dubious and not known:
+        warn(f"{path}: {summarize_names(dubious, 'column')} may be no labels, by the title or because all cells are 1; "
+             "if so, remove them")
     return LabelTable(path, names, rows)
 
 
@@ -143,6 +153,7 @@ def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
         if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start[:2]:
             raise InputError(f"{path} is UTF-16 text; save it as CSV UTF-8")
         text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = re.sub(r"\A\"?sep=.\"?(?=\n)", "", text, flags=re.IGNORECASE)  # Excel's
         before, not_utf8, _ = text.partition("\ufffd")
         if not_utf8:
             line = before.count("\n") + 1
@@ -154,7 +165,8 @@ def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
         cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 text table: {error}") from error
-    cells = [(number, row) for number, row in cells if any(row)]
+    width = max((column for _, row in cells for column, cell in enumerate(row, start=1) if cell), default=0)
+    cells = [(number, row[:width]) for number, row in cells if any(row)]
     if len(cells) < 2:
         raise InputError(f"{path} is empty: expected a header with label names and at least one row")
     for number, row in cells:
@@ -209,7 +221,7 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
     if not names:
         raise InputError(f"{path} names no label in any row")
     if not known:
-        _warn_of_combinations(path, names)
+        warn_of_combinations(path, names)
     return names, {key: np.array([name in labels for name in names], dtype=np.uint8)
                    for key, labels in present.items()}
 
@@ -219,6 +231,8 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")
+    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+", name):
+        raise InputError(f"{where}: the label {name} has a score; write the names of the labels that are present alone")
     if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
         raise InputError(f"{where}: the label {name} has brackets or quotes; write "
                          + ("the class alone" if single_label else "sea;sand, or nothing for an image without labels"))
@@ -227,13 +241,13 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
 
 
 def check_class(name: str, where: str) -> None:
-    """Raise InputError for a class in a list file that is several labels, nan or quoted, as a table's would be."""
+    """Raise InputError for the class of a list file or folder that is several labels, nan or quoted, as a table's."""
     if re.fullmatch(r"[01](?:[\s,;|]+[01])+", name):
         raise InputError(f"{where} is '{name}': several labels per image need a label table (--label_path)")
     _check_label(name, where, single_label=True)
 
 
-def _warn_of_combinations(path: Path, names: list[str]) -> None:
+def warn_of_combinations(where: Path, names: list[str]) -> None:
     """Warn of names that look like several: made of other names, or of words that recur."""
     found = set()
     singles = {name.casefold() for name in names}
@@ -246,8 +260,8 @@ def _warn_of_combinations(path: Path, names: list[str]) -> None:
         found |= {name for name in names if len(words[name]) > 1 and words[name] <= singles | repeated}
     found |= {name for name in names if re.search("[；，、]", name)}
     if found:
-        warn(f"{path}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
-             "separate them by semicolons, under the header image,labels")
+        warn(f"{where}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
+             "separate them by semicolons, in a table with the header image,labels")
 
 
 def _normalized(key: str) -> str:

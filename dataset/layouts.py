@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import InputError
+from utils.errors import InputError, summarize_names, warn
 from utils.options import find_name
 
+from .image_list import is_visible
 from .published import LABEL_COUNTS
 
 
@@ -109,6 +110,11 @@ def data_folder(name: str, data_root: str | Path, lists: bool = False) -> Path:
     """
     root = Path(data_root) / name
     if root.is_dir():
+        beside = [path.name for path in sorted(Path(data_root).iterdir()) if path.is_dir() and is_visible(path.name)
+                  and path.name.split("(")[0] not in LAYOUTS]
+        if name == "Custom" and beside:
+            warn(f"the images are those of {root}, without {summarize_names(beside, 'folder')} beside it; if Custom is "
+                 "a class, rename it")
         return root
     named_by_ratio = sorted(Path(data_root).glob(f"{name}(*-*)"))
     if len(named_by_ratio) > 1:

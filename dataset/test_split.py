@@ -94,13 +94,18 @@ def _test_images_of_run(source: Source, images: list[Path], metadata: dict[str, 
     _warn_of_known(np.isin(now, metadata["trained_on"]).sum(), len(now))
     source = replace(source, images={"test": images}, must_be_complete=False)
     data = make_splits(source, label_images(source), None, seed=0)
-    if "test_labels" in metadata:
-        differ = (labels_in_order(data, metadata["label_names"]) != metadata["test_labels"].numpy()).any(1)
-        relabelled = [str(images[index]) for index in np.flatnonzero(differ)]
-        if relabelled:
-            warn(f"the labels of {summarize_names(relabelled, 'test image')} changed since the training; the new ones "
-                 "are used")
+    _warn_of_changed_labels(data, list(metadata["test_images"]), metadata)
     return data
+
+
+def _warn_of_changed_labels(data: Data, names: list[str], metadata: dict[str, Any]) -> None:
+    """Warn of test images whose labels are not those that the checkpoint records under the same name."""
+    recorded = dict(zip(metadata.get("test_images", ()), metadata.get("test_labels", ())))
+    changed = [str(image) for image, name, labels in
+               zip(data.splits["test"].images, names, labels_in_order(data, metadata["label_names"]))
+               if name in recorded and (recorded[name].numpy() != labels).any()]
+    if changed:
+        warn(f"the labels of {summarize_names(changed, 'test image')} changed since the training; the new ones are used")
 
 
 def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | None) -> Data:
@@ -129,7 +134,10 @@ def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | 
         print(f"{data.root}: none of its {len(left_out)} files was trained or validated on, so all are tested")
     tested = np.flatnonzero(~left_out)
     _warn_of_known(np.isin(digests, trained_on)[tested].sum(), len(tested))
-    return replace(data, splits={"test": Split([pool.images[index] for index in tested], pool.labels[tested])})
+    data = replace(data, splits={"test": Split([pool.images[index] for index in tested], pool.labels[tested])})
+    if of_run:
+        _warn_of_changed_labels(data, [relative_name(data.root, image) for image in data.splits["test"].images], metadata)
+    return data
 
 
 def _warn_of_known(count: int, number: int) -> None:

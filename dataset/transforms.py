@@ -102,6 +102,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 raise UnreadableImage(_describe_bands(path, len(image.getbands()), kind))
             elif image.format != "MPO" and getattr(image, "is_animated", False):
                 raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
+            elif image.format in ("JPEG", "MPO"):  # an interrupted copy may end in zeros, which the decoder fills in
+                file.seek(0)
+                content = file.read()
+                if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+                    raise ValueError("the end of its data is missing")
             elif image.format == "PNG":
                 if image.mode == "P" and image.palette is None:
                     raise ValueError("it has no palette")

@@ -50,16 +50,16 @@ class FocalLoss(_BaselineLoss):
         gamma: focusing exponent; 0 with alpha = -1 is BCE.
         alpha: weight of the positives, 1 - alpha that of the negatives; -1 weights neither (eq. 4).
     Raises:
-        ValueError: unless alpha is -1 or in [0, 1]; and for a gamma between 0 and 1, whose gradient is NaN where the
-            probability rounds to 0 or 1.
+        ValueError: unless alpha is -1 or between 0 and 1, which themselves would leave out the positives or the
+            negatives; and for a gamma between 0 and 1, whose gradient is NaN where the probability rounds to 0 or 1.
     """
 
     name = "focal"
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25):
         super().__init__()
-        if alpha != -1 and not 0 <= alpha <= 1:
-            raise ValueError(f"focal loss: alpha must be -1 or from 0 to 1, not {alpha}")
+        if alpha != -1 and not 0 < alpha < 1:
+            raise ValueError(f"focal loss: alpha must be -1 or between 0 and 1, not {alpha}")
         if 0 < gamma < 1:
             raise ValueError(f"focal loss: gamma must be 0 or at least 1, not {gamma}")
         self.gamma, self.alpha = gamma, alpha
@@ -75,7 +75,8 @@ class AsymmetricLoss(_BaselineLoss):
     As in the equation, the gradient also flows through the focusing weights (the authors' code detaches them).
 
     Raises:
-        ValueError: for a gamma between 0 and 1, whose gradient is infinite at probability 0.
+        ValueError: for a gamma between 0 and 1, whose gradient is infinite at probability 0; and unless clip is at
+            least 0 and below 1, which would leave out the negatives.
     """
 
     name = "asl"
@@ -84,6 +85,8 @@ class AsymmetricLoss(_BaselineLoss):
         super().__init__()
         if any(gamma != 0 and gamma < 1 for gamma in (gamma_neg, gamma_pos)):
             raise ValueError(f"asymmetric loss: gamma must be 0 or at least 1, not {gamma_neg} and {gamma_pos}")
+        if not 0 <= clip < 1:
+            raise ValueError(f"asymmetric loss: clip must be at least 0 and below 1, not {clip}")
         self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:

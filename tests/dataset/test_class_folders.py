@@ -438,7 +438,7 @@ def test_custom_table_and_images_do_not_match(tmp_path):
 
 @pytest.mark.parametrize("outer, inner", [
     (["train2017", "val2017"], ["sea", "sand"]), (["2023", "2024"], ["sea", "sand"]),
-    (["images", "masks"], ["sea", "sand"]), (["sea", "sand"], ["2023", "2024"])])
+    (["photos", "masks"], ["sea", "sand"]), (["sea", "sand"], ["2023", "2024"])])
 def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
     for above in outer:
         write_classes(tmp_path / "Custom" / above, dict.fromkeys(inner, 2))
@@ -447,6 +447,45 @@ def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
         load_data("Custom", tmp_path)
     write_image(tmp_path / "Custom" / outer[0] / "a.png", 1)  # a class that has images itself
     assert load_data("Custom", tmp_path).label_names == sorted(outer)
+
+
+@pytest.mark.parametrize("names, message", [
+    (["images", "masks"], "folders images, masks in .* named like images, bands or annotations"),
+    (["RGB", "NIR"], "named like images, bands"), (["nan", "sea"], "class folder .*nan: 'nan' is no label"),
+    (["sea;sand", "sea"], "class folder .* 'sea;sand' is not one class"),
+    (["sea", "sea (1)"], r"1 class \(sea \(1\)\) are named like copies"), (["sea", "sea - Copy"], "like copies")])
+def test_folders_that_are_no_classes(tmp_path, names, message):
+    write_classes(tmp_path / "Custom", dict.fromkeys(names, 5))
+    with pytest.raises(InputError, match=message):
+        load_data("Custom", tmp_path)
+
+
+@pytest.mark.parametrize("names, is_warned", [
+    (["forest", "sea", "forest+sea"], True), (["forest", "sea", "sea_forest"], True), (["sea", "sea_ice"], False),
+    (list(LABEL_COUNTS["NWPU-RESISC45"]), False), (list(LABEL_COUNTS["AID"]), False), (["forest (1)", "sea"], False)])
+def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_warned):
+    write_classes(tmp_path / "Custom", dict.fromkeys(names, 1))
+    load_data("Custom", tmp_path)
+    assert ("may be several labels in one" in capsys.readouterr().err) == is_warned
+
+
+@pytest.mark.parametrize("name, is_warned", [
+    ("sea_1 (1).png", True), ("sea_1 - Copy.png", True), ("sea_1 copy 2.png", True), ("sea_1.bmp", True),
+    ("new (1).png", False)])
+def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    write_image(tmp_path / "Custom" / "sea" / name, 1)
+    load_data("Custom", tmp_path)
+    error = capsys.readouterr().err
+    assert ("warning: 1 image" in error and "named like copies" in error) == is_warned
+
+
+def test_a_folder_called_custom_beside_others(tmp_path, capsys):
+    write_classes(tmp_path, {"forest": 5})
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    (tmp_path / "UCM_Multilabel").mkdir()
+    assert load_data("Custom", tmp_path).label_names == ["sand", "sea"]
+    assert "without 1 folder (forest) beside it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [" sea", "sea "])

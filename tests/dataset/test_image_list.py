@@ -59,6 +59,15 @@ def test_names_of_another_normal_form_and_with_blanks(tmp_path):
         assert list(classes.values()) == ["sea", "sand"]
 
 
+def test_a_list_written_on_windows(tmp_path):
+    write_image(tmp_path / "sea" / "a.png", 0)
+    (tmp_path / "list.txt").write_bytes(b"sea\\a.png\r\n")
+    assert read_image_list(tmp_path / "list.txt", [tmp_path])[0] == [tmp_path / "sea" / "a.png"]
+    (tmp_path / "list.txt").write_text("sea\\..\\..\\a.png\n")
+    with pytest.raises(InputError, match="leaves the folder"):
+        read_image_list(tmp_path / "list.txt", [tmp_path])
+
+
 def test_an_image_in_several_places_is_warned_of(tmp_path, capsys):
     for place in ("root", "lists"):
         write_image(tmp_path / place / "a.png", 1)

@@ -55,7 +55,33 @@ def test_missing_and_binary_table(tmp_path):
         read_label_table(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("title", ["is_train", "fold", "n_labels", "OBJECTID", "Total"])
+def test_columns_that_may_be_no_labels(tmp_path, capsys, title):
+    (tmp_path / "t.csv").write_text(f"image,sea,{title}\na,1,1\nb,0,0\n")
+    assert read_label_table(tmp_path / "t.csv").names == ["sea", title]
+    assert f"1 column ({title}) may be no labels" in capsys.readouterr().err
+    (tmp_path / "t.csv").write_text("image,sea,land\na,1,1\nb,0,1\n")
+    read_label_table(tmp_path / "t.csv")
+    assert "1 column (land) may be no labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["sep=;\nimage;sea;sand\na;1;0\n", "image,sea,sand,,\na,1,0,,\n,,,,\n"])
+def test_what_excel_adds(tmp_path, content):
+    (tmp_path / "t.csv").write_text(content)
+    table = read_label_table(tmp_path / "t.csv")
+    assert table.names == ["sea", "sand"] and table.rows["a"].tolist() == [1, 0]
+
+
 # Tables of names
+
+@pytest.mark.parametrize("cell, message", [
+    ("sea:0.9;sand:0.1", "sand:0.1 has a score"), ("sea=1", "sea=1 has a score"), ("#REF!", "'#REF!' is no label"),
+    ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label")])
+def test_cells_that_are_no_names(tmp_path, cell, message):
+    (tmp_path / "t.csv").write_text(f"image,labels\na,sea\nb,{cell}\n")
+    with pytest.raises(InputError, match=f"line 3 .'b'.: .*{message}"):
+        read_label_table(tmp_path / "t.csv")
+
 
 def read(folder, content, known=None):
     """The names in each row of a table, as text or bytes, separated by " | "."""

@@ -123,6 +123,15 @@ def test_new_labels_of_test_images_are_said(ucm, capsys):
     assert "the labels of 1 test image (" in error and "river80.tif" in error and "the new ones are used" in error
 
 
+def test_new_classes_of_test_images_in_a_list_are_said(run, tmp_path, capsys):
+    lines = (run / "test.txt").read_text().splitlines()
+    name = lines[0].rsplit(" ", 1)[1]
+    other = next(line.rsplit(" ", 1)[1] for line in lines if not line.endswith(f" {name}"))
+    (tmp_path / "new.txt").write_text("\n".join([lines[0].replace(f" {name}", f" {other}"), *lines[1:]]))
+    evaluate("--weights_path", run / "best.pth", "--test_dir", tmp_path / "new.txt")
+    assert "the labels of 1 test image (" in capsys.readouterr().err
+
+
 def test_a_run_is_resumed_in_its_own_split(run, tmp_path):
     write_classes(tmp_path / "images", dict.fromkeys(CLASSES, 20))
     train_list = (run / "train.txt").read_bytes()

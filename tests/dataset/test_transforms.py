@@ -175,6 +175,23 @@ def test_a_png_whose_end_was_never_written_is_refused(tmp_path):
             load_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_ends_in_zeros(tmp_path, share, progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image, thumbnail = (Image.fromarray(noise[:size, :size]) for size in (64, 16))
+    thumbnail.save(tmp_path / "thumbnail.jpg")
+    image.save(tmp_path / "a.jpg", progressive=progressive, comment=(tmp_path / "thumbnail.jpg").read_bytes())
+    assert load_image(tmp_path / "a.jpg").size == (64, 64)
+    content = (tmp_path / "a.jpg").read_bytes()
+    copied = int(len(content) * share)
+    (tmp_path / "a.jpg").write_bytes(content[:copied] + bytes(len(content) - copied))
+    with pytest.raises(UnreadableImage, match="a.jpg cannot be decoded .the end of its data is missing"):
+        load_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(content + bytes(100))  # some cameras append to a whole one
+    assert load_image(tmp_path / "a.jpg").size == (64, 64)
+
+
 def test_a_bmp_of_16_bits_a_pixel(tmp_path):
     """5 bits of red, 6 of green and 5 of blue, which is less than 8 bits per channel."""
     pixels = np.array([[0xF800, 0x07E0], [0x001F, 0xFFFF]], "<u2")[::-1].tobytes()

@@ -404,7 +404,7 @@ def test_baselines_are_the_published_formulas():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 4.0])
-@pytest.mark.parametrize("clip", [0.0, 0.001, 0.05, 1.0])
+@pytest.mark.parametrize("clip", [0.0, 0.001, 0.05, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_asymmetric_loss_of_saturated_scores(dtype, clip, gamma):
     """By loops in float64, with log(1 - p) = -log(1 + exp(logit)) in place of the logarithm of a rounded difference."""
@@ -453,8 +453,11 @@ def test_wrong_arguments():
         build_loss("hinge")
     with pytest.raises(ValueError, match="gamma must be"):
         build_loss("asl", gamma_neg=0.5)
-    with pytest.raises(ValueError, match="alpha must be"):
-        build_loss("focal", alpha=-0.5)
+    for alpha in (-0.5, 0.0, 1.0):
+        with pytest.raises(ValueError, match="alpha must be"):
+            build_loss("focal", alpha=alpha)
+    with pytest.raises(ValueError, match="clip must be"):
+        build_loss("asl", clip=1.0)
     with pytest.raises(ValueError, match="gamma must be 0 or at least 1, not 0.5"):
         build_loss("focal", gamma=0.5)
     for function in RANKING_LOSSES:

@@ -36,7 +36,7 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
         defaults: of the options that an older run lacks.
         argv: the typed arguments.
     """
-    if resume != "auto":
+    if resume.lower() != "auto":
         folder = Path(resume).parent if Path(resume).name == "last.pth" else Path(resume)
         _last_checkpoint(folder)
         return folder
