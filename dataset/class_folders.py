@@ -13,8 +13,9 @@ from .image_list import COPY, IMAGE_SUFFIXES, find_images, is_visible, spelling
 from .label_table import check_class, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-           "testing": "test"}
+_SPLITS = {name + suffix: split for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
+                                                     "test": ("test", "testing")}.items()
+           for name in names for suffix in ("", "_set")}
 
 # Names of folders for the bands or the annotations of the same places.
 _NOT_CLASSES = {"image", "images", "img", "imgs", "rgb", "nir", "ndvi", "mask", "masks", "label", "labels", "gt",
@@ -49,8 +50,8 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
     for name in sorted(found):
         first = spellings.setdefault(spelling(name), name)
         if first != name:
-            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks or invisible signs, as "
-                             f"in {next(image for image, known in classes.items() if known == name)}; "
+            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, invisible signs "
+                             f"or zeros of a number, as in {next(image for image, known in classes.items() if known == name)}; "
                              "rename or merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)
@@ -138,7 +139,7 @@ def split_folders(root: Path) -> dict[str, Path]:
     root = unpacked(root)
     folders = subfolders(root)
     split_names = [folder.name for folder in folders if folder.name.lower() in _SPLITS]
-    splits = {_SPLITS[name.lower()]: root / name for name in split_names}
+    splits = {_SPLITS[name.lower()]: unpacked(root / name) for name in split_names}
     if len(split_names) < 2:  # a class may be called "train"
         return {"all": root}
     extra = [folder.name for folder in folders if folder.name not in split_names] + _images_in(root)

@@ -14,7 +14,7 @@ from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
 from .image_list import COPY, find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
-from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table
+from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table, warn_of_combinations
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
 
@@ -174,6 +174,8 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
                 if name not in (label_names or ()):
                     check_class(name, f"the class of {image} in a list")
             labels = image_classes(images, classes, label_names)
+            if labels.names != label_names:
+                warn_of_combinations(root, labels.names)
     elif layout.is_test:
         folders, layout_table = layout.locate(root)
         table = table or layout_table
@@ -241,7 +243,7 @@ def _custom_table(layout: Layout, root: Path) -> Path | None:
     innermost = unpacked(root) if root.is_dir() else root
     folders = [folder for folder in (innermost, *innermost.parents) if folder.is_relative_to(root)]
     files = [path for folder in folders if layout.tables and folder.is_dir() for path in sorted(folder.iterdir())
-             if path.suffix.lower() in (".csv", ".tsv", ".txt", *SPREADSHEETS)
+             if path.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet", ".mat", *SPREADSHEETS)
              and is_visible(path.name) and path.is_file()]
     tables = [path for path in files if path.name.lower() in layout.tables]
     sheets = [path for path in files if path.suffix.lower() in SPREADSHEETS]

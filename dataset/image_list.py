@@ -67,9 +67,12 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def spelling(name: str) -> str:
-    """What names that look alike have in common: the same letters, but for case, width, blanks and invisible signs."""
+    """What names that look alike have in common: the same letters, but for case, width, blanks, hyphens, underscores,
+    invisible signs, and the zeros of a number."""
     letters = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join("".join(letter for letter in letters if unicodedata.category(letter) != "Cf").split())
+    letters = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")
+    words = re.sub(r"(?<=[^\W_])[-‐–—_]+(?=[^\W_])", " ", letters).split()
+    return re.sub(r"^0*(\d+)(?:\.0+)?$", r"\1", " ".join(words))
 
 
 def check_name(name: str, what: str = "the file name") -> None:
@@ -81,7 +84,8 @@ def check_name(name: str, what: str = "the file name") -> None:
 def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and
     deleted images), Windows to disks, Office to a table that is open."""
-    return not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$"))
+    return not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$", "lost+found",
+                                "System Volume Information", "__pycache__"))
 
 
 def images_at(paths: Sequence[str | Path]) -> list[Path]:
@@ -122,7 +126,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"list file {path} cannot be read as UTF-8 text: {error}") from error
     classes: dict[Path, str] = {}
-    repeated, ambiguous = [], []
+    repeated, ambiguous, without_class = [], [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -151,6 +155,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
                              "another place")
         if image in classes:
             repeated.append(match[1])
+        without_class += [] if match[2] else [match[1]]
         name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
         if classes.setdefault(image, name) != name:
             raise InputError(f"{path}, line {number}: {match[1]} is of class '{name}' here and of class "
@@ -158,6 +163,9 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     if not classes:
         raise InputError(f"list file {path} is empty" if not absent
                          else f"none of the images in list file {path} exists: {summarize_names(absent, 'image')}")
+    if 0 < len(without_class) < len(classes):
+        warn(f"{path}: {summarize_names(without_class, 'line')} name no class, unlike the others; with one label per "
+             "image, the names of their folders are the classes")
     if repeated:
         warn(f"{path} repeats {summarize_names(repeated, 'image')}; each is used once")
     if ambiguous:

@@ -38,6 +38,9 @@ MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "#n/a", "<na>
 _BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_set)?|split|folds?|set|f?id|objectid|"
                           "index|total|count|sum|(n|num|nb|number)_?(of_)?(labels|classes)", re.IGNORECASE)
 
+# The numbers of several labels, or a 0 or 1 for each label.
+_SEVERAL_NUMBERS = re.compile(r"(?:-?\d+\.?\d*|true|false)(?:[\s,;|]+(?:-?\d+\.?\d*|true|false))+", re.IGNORECASE)
+
 # Names with a bracket or a quote at an end, as in the text of a Python list.
 _BRACKETED = re.compile(r"""[\[{"'`“”„‘’«»].*|.*[]}"'`“”„‘’«»]|\([^()]*\)""")
 
@@ -135,7 +138,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
                              + _advice(title, header, wrong, values[wrong]))
         _add_row(rows, key, np.array([CELLS[value.casefold()] for value in values], dtype=np.uint8), where)
     everywhere = np.all(list(rows.values()), axis=0) & (len(rows) > 1)
-    dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or _BOOKKEEPING.fullmatch(name)]
+    dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or _BOOKKEEPING.fullmatch(name)
+               or re.sub(r"\.\d+$", "", name) in set(names) - {name}]  # pandas numbers repeated titles
     if dubious and not known:
         warn(f"{path}: {summarize_names(dubious, 'column')} may be no labels, by the title or because all cells are 1; "
              "if so, remove them")
@@ -188,7 +192,8 @@ def _advice(title: str, header: list[str], column: int, cell: str) -> str:
 def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[str] | None,
                   single_label: bool) -> tuple[list[str], dict[str, np.ndarray]]:
     column = [cell for _, row in cells for cell in row[1:] if cell]
-    if column and all(re.fullmatch(r"[01](?:[\s,;|]*[01])+", cell) for cell in column):
+    if column and all(re.fullmatch(r"(?i)(?:-?[01]\.?0*|true|false)(?:[\s,;|]*(?:-?[01]\.?0*|true|false))+", cell)
+                      for cell in column):
         raise InputError(f"{path}: cells such as '{column[0]}' name no labels; give each label its column of 0 and 1")
     # Names may hold the separators that the column does not use: "Beaches, dunes, sands;Inland waters".
     separator = next((letter for letter in ";|" if any(letter in cell for cell in column)), ",")
@@ -211,12 +216,11 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
                 near = difflib.get_close_matches(name, known, 1)
                 raise InputError(f"{where}: unknown label '{name}'" + (f"; is it '{near[0]}'?" if near else "")
                                  + f"; known are {', '.join(known)}")
-            number_alone = re.sub(r"0*(\d+)(\.0+)?", r"\1", name) if re.fullmatch(r"\d+(\.0+)?", name) else name
-            first = spellings.setdefault(spelling(number_alone), name)
+            first = spellings.setdefault(spelling(name), name)
             if first != name:
-                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks or "
-                                 "invisible signs, or zeros of a number; use one spelling")
-        _add_row(present, key, labels, where)
+                raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks, hyphens, "
+                                 "invisible signs or zeros of a number; use one spelling")
+        _add_row(present, key, labels, where, "write all labels of an image into one row, as in sea;sand")
     names = known or sorted(spellings.values())
     if not names:
         raise InputError(f"{path} names no label in any row")
@@ -231,7 +235,10 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")
-    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+", name):
+    if re.search(r"\d", name) and _SEVERAL_NUMBERS.fullmatch(name):
+        raise InputError(f"{where}: '{name}' is several numbers; separate them by semicolons, as in 3;17, under the "
+                         "header image,labels")
+    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+|.*\(0?\.\d+\)", name):
         raise InputError(f"{where}: the label {name} has a score; write the names of the labels that are present alone")
     if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
         raise InputError(f"{where}: the label {name} has brackets or quotes; write "
@@ -242,7 +249,7 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
 
 def check_class(name: str, where: str) -> None:
     """Raise InputError for the class of a list file or folder that is several labels, nan or quoted, as a table's."""
-    if re.fullmatch(r"[01](?:[\s,;|]+[01])+", name):
+    if _SEVERAL_NUMBERS.fullmatch(name):
         raise InputError(f"{where} is '{name}': several labels per image need a label table (--label_path)")
     _check_label(name, where, single_label=True)
 
@@ -251,13 +258,18 @@ def warn_of_combinations(where: Path, names: list[str]) -> None:
     """Warn of names that look like several: made of other names, or of words that recur."""
     found = set()
     singles = {name.casefold() for name in names}
-    for separator in (r"\s*[+/&]\s*", r"\s*[,|]\s*", r"\s+and\s+", r"\s+", "_", "-"):
+    for separator in (r"\s*[+/&]\s*", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+and\s+", r"\s+", "_", "-"):
         words = {name: set(re.split(separator, name.casefold())) for name in names}
         uses = Counter(word for several in words.values() for word in several)
-        # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not.
+        repeated = {word for word in uses if word and uses[word] > 1}
+        of_repeated = {name for name in names if len(words[name]) > 1 and words[name] <= singles | repeated}
+        # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not, and
+        # neither are names mostly of one, two and three words that recur.
+        lengths = {len(several) for several in words.values()}
         is_sign = "/" in separator or len(names) > 2 * len(uses)
-        repeated = {word for word in uses if word and uses[word] > 1 and is_sign}
-        found |= {name for name in names if len(words[name]) > 1 and words[name] <= singles | repeated}
+        if is_sign or len(lengths) > 2 and len(of_repeated) > len(names) / 2:
+            found |= of_repeated
+        found |= {name for name in names if len(words[name]) > 1 and words[name] <= singles}
     found |= {name for name in names if re.search("[；，、]", name)}
     if found:
         warn(f"{where}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
@@ -271,10 +283,10 @@ def _normalized(key: str) -> str:
     return (stem + dot + (suffix.lower() if is_image else suffix)).removeprefix("./").lstrip("/")
 
 
-def _add_row(rows: dict, key: str, row, where: str) -> None:
+def _add_row(rows: dict, key: str, row, where: str, advice: str = "keep one of them") -> None:
     key = _normalized(key)
     if not key:
         raise InputError(f"{where}: the first cell names no image")
     if key in rows:
-        raise InputError(f"{where}: this image already has a row above; keep one of them")
+        raise InputError(f"{where}: this image already has a row above; {advice}")
     rows[key] = row

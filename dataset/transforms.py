@@ -5,8 +5,10 @@ Images stay uint8 (H, W, 3), their layout in memory, until the device normalises
 
 import math
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import BinaryIO
@@ -43,6 +45,8 @@ _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK"
 _PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
 _TIFF_BANDS = {("gray", 1), ("palette", 1), ("RGB", 3), ("RGB", 4), ("CMYK", 4), ("YCbCr", 3)}
 _SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex float"}
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of EXIF data and of sizes, without the file's name
+
 _NEW_SUBFILE_TYPE, _MASK = 254, 4  # a TIFF page's tag, and its bit for a mask of another page
 
 
@@ -182,8 +186,14 @@ def _seek_largest_page(image: Image.Image, path: Path) -> None:
         UnreadableImage: if another page of that size has different content.
     """
     sizes = {}
-    for page in range(getattr(image, "n_frames", 1)):
-        image.seek(page)
+    for page in count():
+        try:
+            image.seek(page)
+        except EOFError:
+            break
+        except SyntaxError:  # also for masks, as GDAL writes them
+            if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
+                raise
         if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
             sizes[page] = image.size
     largest = max(sizes.values(), key=math.prod)

@@ -59,6 +59,14 @@ def test_names_of_another_normal_form_and_with_blanks(tmp_path):
         assert list(classes.values()) == ["sea", "sand"]
 
 
+def test_a_line_without_its_class(tmp_path, capsys):
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", 0)
+    (tmp_path / "list.txt").write_text("a.png sea\nb.png\n")
+    read_image_list(tmp_path / "list.txt", [tmp_path])
+    assert "1 line (b.png) name no class, unlike the others" in capsys.readouterr().err
+
+
 def test_a_list_written_on_windows(tmp_path):
     write_image(tmp_path / "sea" / "a.png", 0)
     (tmp_path / "list.txt").write_bytes(b"sea\\a.png\r\n")

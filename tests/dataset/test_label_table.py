@@ -55,7 +55,32 @@ def test_missing_and_binary_table(tmp_path):
         read_label_table(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("title", ["is_train", "fold", "n_labels", "OBJECTID", "Total"])
+@pytest.mark.parametrize("cells", [("0. 1. 1.", "1. 0. 0."), ('"-1,1,1"', '"1,1,-1"'), ('"True,False"', '"False,True"')])
+def test_vectors_in_one_column(tmp_path, cells):
+    with pytest.raises(InputError, match="name no labels; give each label its column of 0 and 1"):
+        read(tmp_path, f"image,labels\na,{cells[0]}\nb,{cells[1]}\n")
+
+
+def test_a_row_for_each_label_of_an_image(tmp_path):
+    with pytest.raises(InputError, match="already has a row above; write all labels of an image into one row"):
+        read(tmp_path, "image,labels\na,sea\na,sand\n")
+
+
+def test_names_that_differ_in_hyphens(tmp_path):
+    with pytest.raises(InputError, match="'sea_ice' differs from 'sea-ice'"):
+        read(tmp_path, "image,labels\na,sea-ice\nb,sea_ice\n")
+    assert read(tmp_path, "image,label\na,-1\nb,1\n") == {"a": "-1", "b": "1"}
+
+
+@pytest.mark.parametrize("names", [
+    ["sea:sand", "sea", "sand"], ["sea • sand", "sea", "sand"], ["sea\\sand", "sea", "sand"], ["sea\\nsand", "sea", "sand"],
+    ["haze primary", "clear primary road", "agriculture clear primary water", "agriculture haze water road", "road haze"]])
+def test_more_names_that_look_like_several(tmp_path, capsys, names):
+    read(tmp_path, "image,labels\n" + "".join(f"{row},{name}\n" for row, name in enumerate(names)))
+    assert "may be several labels in one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("title", ["sea.1", "is_train", "fold", "n_labels", "OBJECTID", "Total"])
 def test_columns_that_may_be_no_labels(tmp_path, capsys, title):
     (tmp_path / "t.csv").write_text(f"image,sea,{title}\na,1,1\nb,0,0\n")
     assert read_label_table(tmp_path / "t.csv").names == ["sea", title]
@@ -76,6 +101,7 @@ def test_what_excel_adds(tmp_path, content):
 
 @pytest.mark.parametrize("cell, message", [
     ("sea:0.9;sand:0.1", "sand:0.1 has a score"), ("sea=1", "sea=1 has a score"), ("#REF!", "'#REF!' is no label"),
+    ("3 17", "is several numbers"), ("1 7;2", "is several numbers"), ("sea (0.9);sand", "has a score"),
     ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label")])
 def test_cells_that_are_no_names(tmp_path, cell, message):
     (tmp_path / "t.csv").write_text(f"image,labels\na,sea\nb,{cell}\n")
@@ -140,7 +166,7 @@ def test_vectors_in_a_column_of_names(tmp_path):
 @pytest.mark.parametrize("other", ["sea\u200b", "\ufeffsea", "s\u00adea", "ｓｅａ"])
 def test_names_that_look_alike(tmp_path, other):
     """Zero-width blanks, inner byte order marks, soft hyphens and wide letters, which copying adds."""
-    with pytest.raises(InputError, match=r"line 3 \('b'\): label '.*' differs from 'sea' above only in case, blanks or inv"):
+    with pytest.raises(InputError, match=r"line 3 \('b'\): label '.*' differs from 'sea' above only in case, blanks"):
         read(tmp_path, f"image,labels\na,sea\nb,{other};sand\n")
     with pytest.raises(InputError, match="distinct label names"):
         read(tmp_path, f"image,sea,{other}\na,1,0\n")
@@ -158,7 +184,7 @@ def test_a_column_of_0_and_1_that_may_be_two_classes(tmp_path, title):
 
 
 def test_names_that_differ_in_blanks(tmp_path):
-    with pytest.raises(InputError, match="'sea  ice' differs from 'sea ice' above only in case, blanks or"):
+    with pytest.raises(InputError, match="'sea  ice' differs from 'sea ice' above only in case, blanks"):
         read(tmp_path, "image,labels\na,sea ice\nb,sea  ice\n")
 
 
@@ -166,7 +192,7 @@ def test_names_that_differ_in_blanks(tmp_path):
 @pytest.mark.parametrize("names, found", [
     (["sea", "sand", "sea sand"], "1 label (sea sand)"), (["sea", "sand", "Sand+Sea"], "1 label (Sand+Sea)"),
     (["sea", "bare soil", "bare soil / sea"], "1 label (bare soil / sea)"),
-    (["sea", "sand", "sea & sand", "sea_sand", "sea-sand"], "3 labels (sea & sand, sea-sand, ...)"),
+    (["sea", "sand", "sea & sand", "sea_sand"], "2 labels (sea & sand, sea_sand)"),
     (["sea", "sand", "sea and sand"], "1 label (sea and sand)"),
     (["海；砂", "海、砂", "海", "砂"], "2 labels"), (["海，砂", "海"], "1 label (海，砂)"),
     (["sea+sand", "sand+ship", "ship+sea", "ship+sea+sand"], "4 labels"),

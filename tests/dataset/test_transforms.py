@@ -175,6 +175,22 @@ def test_a_png_whose_end_was_never_written_is_refused(tmp_path):
             load_image(tmp_path / "a.png")
 
 
+def test_a_mask_as_gdal_writes_it(tmp_path):
+    image = Image.new("RGB", (8, 6), (10, 20, 30))
+    mask = Image.new("1", image.size)
+    mask.encoderinfo = {"tiffinfo": {254: 4}}
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[mask])
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    first = struct.unpack("<I", content[4:8])[0]
+    page = struct.unpack("<I", content[first + 2 + 12 * struct.unpack("<H", content[first:first + 2])[0]:][:4])[0]
+    entries = [page + 2 + 12 * number for number in range(struct.unpack("<H", content[page:page + 2])[0])]
+    entry = next(entry for entry in entries if struct.unpack("<H", content[entry:entry + 2])[0] == 262)
+    content[entry + 8:entry + 10] = struct.pack("<H", 4)  # the photometric interpretation is that of a mask
+    (tmp_path / "a.tif").write_bytes(content)
+    assert load_image(tmp_path / "a.tif").getpixel((0, 0)) == (10, 20, 30)
+    assert read_size(tmp_path / "a.tif") == (8, 6)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.95])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_ends_in_zeros(tmp_path, share, progressive):
