@@ -17,6 +17,7 @@ if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
 
 import argparse
+import hashlib
 import re
 import sys
 from collections.abc import Iterator
@@ -170,7 +171,10 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
     scores, size, folder = results.scores[checkpoint.title], checkpoint.image_size, checkpoint.folder
     metadata = checkpoint.metadata
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
-              "image_size": size, "all_views": args.all_views, "other_data": other_data(args),
+              "image_size": size, "all_views": args.all_views, "amp": args.amp, "other_data": other_data(args),
+              "digests": {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in
+                          {"images": "\n".join(image.name for image in results.images).encode(),
+                           "labels": np.ascontiguousarray(results.labels, np.uint8)}.items()},
               "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}
     write_report(folder, report, results.images, scores, results.labels)

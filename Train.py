@@ -47,7 +47,7 @@ from utils.figures.style import save_figure
 from utils.metrics import validation_metrics
 from utils.options import number
 from utils.run import resume, run_folder
-from utils.run.checkpoint import save_checkpoint, seed_everything
+from utils.run.checkpoint import read_weight_file, save_checkpoint, seed_everything
 from utils.run.graceful_shutdown import graceful_shutdown
 
 
@@ -142,6 +142,8 @@ def build_criterion(args: argparse.Namespace) -> torch.nn.Module:
         raise InputError(str(error)) from error
     if not getattr(criterion, "trains_classifier", True):
         warn("--parts feature and --lambdas 0 leave the classifier untrained: its scores mean nothing")
+    if args.loss == "r4c" and args.train_batch_size == 1 and "feature" in (args.parts or TERMS):
+        warn("with --train_batch_size 1, L2R-feature has no other images to rank and is 0")
     return criterion
 
 
@@ -196,7 +198,7 @@ def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Pat
     """Make the run's folder, and write what is run: args.json and the lists of the split."""
     run_folder.check_without_checkpoints(args.save_path)
     folder = run_folder.create_run_folder(args.work_dir, f"{args.dataset}_{args.model}_{args.loss}")
-    run_folder.write_args(folder, vars(args), device, run=folder.name, defaults=defaults(),
+    run_folder.write_args(folder, options.with_absolute_paths(args), device, run=folder.name, defaults=defaults(),
                           loss_title=LOSSES[args.loss].title)
     data.write_lists(folder)
     run_folder.make_folder(args.save_path or folder)
@@ -231,6 +233,10 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
         images = [*data.splits["train"].images, *data.splits["val"].images]
         resume.check_same_data(folder, checkpoint, metadata, images)
 
+    if args.pretrained_path and not checkpoint:
+        known = set(read_weight_file(args.pretrained_path).get("trained_on", ()))
+        if known := known.intersection(metadata.get("test_images", {}).values()):
+            warn(f"{len(known)} test images were trained or validated on by the run of {args.pretrained_path}")
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
     model = build_model(args.model, len(data.label_names), None if checkpoint else pretrained)
     model = model.to(device, memory_format=torch.channels_last)

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,41 @@ def test_ctrl_c_during_imports_prints_one_word(program):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", f"{program}: interrupted\n")
 
 
+def test_a_start_from_a_run_that_knew_test_images(scenes, capsys):
+    options = ("--dataset", "AID", "--data_root", scenes, "--train_ratio", 0.5, "--max_epoch", 1)
+    first = train(*options, "--work-dir", scenes.parent / "runs", "--seed", 1)
+    capsys.readouterr()
+    again = train(*options, "--work-dir", scenes.parent / "runs", "--pretrained", "imagenet",
+                  "--pretrained_path", first)
+    lists = [set(line.rsplit(" ", 1)[0] for name in names for line in (run / name).read_text().splitlines())
+             for run, names in ((first, ("train.txt", "val.txt")), (again, ("test.txt",)))]
+    assert f"{len(lists[0] & lists[1])} test images were trained or validated on by" in capsys.readouterr().err
+
+
+def test_paths_in_args_json_are_absolute(ucm, monkeypatch):
+    monkeypatch.chdir(ucm.parent)
+    folder = train("--dataset", "UCM_Multilabel", "--data_root", ucm.name, "--max_epoch", 1, "--label_num", 4)
+    assert json.loads((folder / "args.json").read_text())["args"]["data_root"] == str(ucm)
+    resumed = train("--dataset", "UCM_Multilabel", "--data_root", ucm, "--max_epoch", 1, "--resume", "AUTO")
+    assert resumed.resolve() == folder.resolve()
+
+
+def test_a_batch_of_one_image_has_no_feature_ranking(ucm, capsys):
+    train_ucm(ucm, "--max_epoch", 1, "--train_batch_size", 1)
+    assert "L2R-feature has no other images to rank" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", [("MPLBACKEND", "module://matplotlib_inline.backend_inline"), ("MATPLOTLIBRC", "rc")])
+def test_figures_whatever_the_users_settings(tmp_path, monkeypatch, setting):
+    (tmp_path / "rc").write_text("text.usetex: True\n")
+    code = ("from pathlib import Path; from utils.figures.style import new_figure, save_figure; "
+            "figure = new_figure(2, 2); "
+            "figure.gca().set_title('a_b %'); save_figure(figure, Path('figure'), ['png'])")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), setting[0]: setting[1]}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "figure.png").stat().st_size
+
+
 @pytest.mark.parametrize("argv, message", [
     (["--dataset", "DOTA"], "unknown data set 'DOTA': choose from AID_Multilabel"),
     (["--model", "AlexNet"], "unknown model 'AlexNet': choose from Resnet-50"),
@@ -249,7 +285,7 @@ def test_ctrl_c_during_imports_prints_one_word(program):
     (["--lr", "nan"], "--lr: must be above 0, not nan"),
     (["--lambdas", "inf"], "--lambdas: must be at least 0, not inf"),
     (["--seed", "4294967296"], "--seed: must be at least 0 and at most 4294967295"),
-    (["--loss", "focal", "--focal_alpha", "-0.5"], "alpha must be -1 or from 0 to 1"),
+    (["--loss", "focal", "--focal_alpha", "-0.5"], "alpha must be -1 or between 0 and 1"),
     (["--device", "meta"], "--device meta cannot be used here"),
     (["--max_epoch", "2.5"], "'2.5' is not a whole number"),
     (["--range_label", "0.7"], "at least 0 and at most 0.5, not 0.7"),

@@ -238,7 +238,7 @@ def select_device(name: str) -> torch.device:
         if device.index is not None and device.type == "cuda":
             torch.cuda.set_device(device)  # for code that names no device, such as the thread that pins memory
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--device {name} cannot be used here: {str(error).splitlines()[0].split('. ')[0]}") from error
     return device
 
 

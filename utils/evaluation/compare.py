@@ -7,6 +7,7 @@ are those that Test.py wrote into <run>/test_best.
 """
 
 import json
+import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from utils.errors import InputError, exit_cleanly, summarize_names, warn
 from utils.figures.curves import draw_comparison, read_log
 from utils.figures.style import FORMATS, save_figure
 from utils.metrics import METRICS, MULTILABEL_METRICS, SINGLE_LABEL_METRICS
-from utils.options import NEUTRAL_OPTIONS, Parser, differing_options, options_of, run_titles
+from utils.options import NEUTRAL_OPTIONS, Parser, differing_options, option_value, options_of, run_titles
 from utils.run.atomic import write_csv, write_text
 from utils.run.run_folder import best_epoch, make_folder, name_of_run, read_args
 
@@ -58,7 +59,8 @@ def read_run(folder: Path) -> Run:
 def check_belongs(report: dict[str, Any], file: Path, run: Run) -> None:
     """Raise InputError for results of another run, or of another epoch than the run's best one so far; older results
     record neither."""
-    test_again = f"test its checkpoint: python Test.py --weights_path {best_weights(run.folder, run.record)}"
+    weights = shlex.quote(str(best_weights(run.folder, run.record)))
+    test_again = f"test its checkpoint: python Test.py --weights_path {weights}"
     name, epoch = name_of_run(run.folder), report.get("epoch")
     if report.get("run") not in (None, name):
         raise InputError(f"{file} holds the results of the run {report['run']}, not of {run.folder}; {test_again}")
@@ -121,14 +123,22 @@ def check_comparable(runs: list[Run]) -> None:
                              f"second {how[1]}; test one of them again")
         data = [report.get("other_data", {}) for report in reports]
         if data[0] != data[1]:
-            named = [" ".join(f"--{name} {value}" for name, value in options.items()) or "as usual" for options in data]
-            warn(f"{first.folder} was tested {named[0]}, {run.folder} {named[1]}: are these the same data?")
+            warn(f"{first.folder} was tested {_named(data[0])}, {run.folder} {_named(data[1])}: are these the same data?")
+        digests = [report.get("digests", {}) for report in reports]
+        if digests[0].get("images") == digests[1].get("images") and digests[0] != digests[1]:
+            warn(f"{first.folder} and {run.folder} were tested on the same images with different labels: test the older "
+                 "one again")
+
+
+def _named(data: dict[str, str]) -> str:
+    """The options of Test.py that name other data."""
+    return " ".join(f"--{name} {value}" for name, value in data.items()) or "as usual"
 
 
 def tested_how(run: Run) -> str:
     """How a run was tested otherwise than it was trained and than other runs are; "as usual" if it was not."""
     size = run.report.get("image_size")
-    unusual = ["with --all_views"] * bool(run.report.get("all_views"))
+    unusual = [f"with --{option}" for option in ("all_views", "amp") if run.report.get(option)]
     if size not in (None, run.record["args"].get("image_size", size)):
         unusual.append(f"with --image_size {size}")
     return " ".join(unusual) or "as usual"
@@ -201,6 +211,13 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     for title, group in groups.items():
         if len({run.record["args"].get("seed") for run in group}) < len(group):
             warn(f"{title}: several of its {len(group)} runs have the same seed, but count as if they were independent")
+        roots = {option_value(run.record["args"], "data_root") for run in group}
+        if len(roots) > 1:
+            warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
+    for run in runs:
+        epochs, max_epoch = len(read_log(run.log)["epoch"]), run.record["args"].get("max_epoch")
+        if max_epoch and epochs < max_epoch:
+            warn(f"{run.folder} has finished {epochs} of {max_epoch} epochs: resume it, or leave it out")
     folder = make_folder(args.save_path)
     save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
                 folder / "curves", args.formats)
@@ -208,11 +225,13 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     untested = [run for run in runs if not run.report]
     if untested:
         names = summarize_names([str(run.folder) for run in untested], "run")
-        weights = best_weights(untested[0].folder, untested[0].record)
+        weights = shlex.quote(str(best_weights(untested[0].folder, untested[0].record)))
         warn(f"{names} not tested: python Test.py --weights_path {weights}")
     reports = [run.report for run in runs if run.report]
     if reports:
         check_comparable([run for run in runs if run.report])
+        if reports[0].get("other_data"):
+            print(f"tested with {_named(reports[0]['other_data'])}\n")
         print(write_tables(folder, table(groups), columns_of(reports[0])))
     print(f"written: {folder}")
     return groups

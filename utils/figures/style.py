@@ -1,6 +1,7 @@
 """What all figures share: sizes, colours that differ in gray too, text for names, files."""
 
 import io
+import os
 import re
 import textwrap
 import unicodedata
@@ -29,6 +30,10 @@ FORMATS = ("png", "pdf", "svg")
 # TrueType in PDFs, because journals reject Type 3; no dates and no random names, so that files are reproducible.
 _FILES = {"pdf.fonttype": 42, "svg.hashsalt": "figure"}
 _NO_DATE = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+# Read when matplotlib is imported. A notebook's backend cannot draw here, and a user's settings can need LaTeX.
+os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"] = "agg", os.devnull
 
 
 def line_style(index: int, variant: int = 0, marker: bool = True) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def find_run(resume: str, options: dict[str, Any], defaults: dict[str, Any], arg
         folder = file.parent
         try:
             started = {**defaults, **read_args(folder)["args"]}
-            names = () if typed <= RUNTIME_OPTIONS else differing_options(started, options, RUNTIME_OPTIONS)
+            ignore = RUNTIME_OPTIONS | {"label_num"}
+            names = () if typed <= ignore else differing_options(started, options, ignore)
         except (InputError, TypeError):  # not a run
             continue
         try:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import PIL
 import torch
 import torchvision
 
-from utils.errors import InputError
+from utils.errors import InputError, summarize_names, warn
 from utils.options import file_option
 from utils.run.atomic import lock, unlock, write_csv, write_text
 
@@ -148,15 +148,24 @@ def weight_file(text: str) -> str:
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path:
-    """The best.pth that was written last below `work_dir`.
+    """The best.pth that was written last below `work_dir`, or in a --save_path of its runs.
 
     Raises:
         InputError: if there is none.
     """
-    found = sorted(Path(work_dir).glob("**/best.pth"), key=lambda path: path.stat().st_mtime)
+    runs = {}  # args.json -> best.pth
+    for file in Path(work_dir).glob("*/args.json"):
+        with suppress(InputError):  # no run
+            runs[file] = Path(read_args(file.parent)["args"].get("save_path") or file.parent, "best.pth")
+    found = {path for path in (*Path(work_dir).glob("**/best.pth"), *runs.values()) if path.is_file()}
     if not found:
         raise InputError(f"there is no run with a best.pth below {work_dir}: train one first, or give --weights_path")
-    return found[-1]
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    without = [str(file.parent) for file, weights in runs.items()
+               if weights not in found and file.stat().st_mtime > newest.stat().st_mtime]
+    if without:
+        warn(f"{summarize_names(without, 'newer run')} without a best.pth; testing {newest}")
+    return newest
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -205,8 +214,9 @@ def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
     empty. Raises OSError as `atomic_write`."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     values = ([row.get(name, "") for name in columns] for row in rows)
-    write_csv(path, [columns, *([f"{value:.6g}" if isinstance(value, float) else value for value in row]
-                                for row in values)])
+    digits = [9 if name.startswith("val_") else 6 for name in columns]  # those of validation select the epoch
+    write_csv(path, [columns, *([f"{value:.{n}g}" if isinstance(value, float) else value
+                                 for value, n in zip(row, digits)] for row in values)])
 
 
 def _command(device: torch.device) -> dict[str, Any]:

@@ -177,6 +177,23 @@ def test_tests_of_other_data_are_warned_of(tmp_path, capsys):
     assert f"{runs[0]} was tested as usual, {runs[1]} --label_path x.csv: are" in capsys.readouterr().err
 
 
+def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, 0.5, seed=seed, data_root=str(tmp_path / root), max_epoch=6)
+            for seed, (name, root) in enumerate(zip("abc", "xxy"))]
+    for run, labels in zip(runs, ("old", "new", "new")):
+        file = run / "test_best" / "metrics.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "digests": {"images": "same", "labels": labels},
+                                    "other_data": {"data_root": "other"}}))
+    log = (runs[0] / "log.csv").read_text().splitlines()
+    (runs[0] / "log.csv").write_text("\n".join([*log, *(log[-1].replace("3,", f"{epoch},", 1) for epoch in (4, 5, 6))]))
+    compare(tmp_path, *runs)
+    out, error = capsys.readouterr()
+    assert f"warning: {runs[1]} has finished 3 of 6 epochs: resume it" in error and f"{runs[0]} has finished" not in error
+    assert f"its runs found their data in {tmp_path / 'x'} and {tmp_path / 'y'}: are these the same?" in error
+    assert f"{runs[0]} and {runs[1]} were tested on the same images with different labels" in error
+    assert "tested with --data_root other" in out
+
+
 def test_titles_say_what_differs():
     run = {"dataset": "UCM", "model": "Swin-T", "image_size": 64, "loss": "bce", "lr": 0.1, "seed": 1, "device": "cpu",
            "train_dir": "/some/where/train.txt"}

@@ -1,7 +1,9 @@
 """log.csv and the threshold that the validation images select, also in a run that an older version started."""
 
 import csv
+import json
 import math
+import os
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from utils import engine
 from utils.errors import InputError
 from utils.figures.curves import draw_comparison, draw_curves, read_log
 from utils.metrics import best_threshold
-from utils.run.run_folder import write_log
+from utils.run.run_folder import newest_checkpoint, write_log
 
 ADDED = ["val_threshold", "val_CF2", "val_example_F1_of_means", "val_example_F2_of_means"]
 
@@ -31,6 +33,20 @@ def test_the_log_has_the_columns_of_all_epochs(tmp_path):
     (tmp_path / "log.csv").write_text("epoch,lr,train_loss,val_mAP,val_OF1\n1,0.1,,0.5,0.25\n")
     with pytest.raises(InputError, match="cannot be read as the log of a run"):
         read_log(tmp_path / "log.csv")
+
+
+def test_the_newest_checkpoint_may_lie_elsewhere(tmp_path, capsys):
+    for number, name in enumerate("abc"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        save_path = tmp_path / "scratch" if name == "b" else None
+        (tmp_path / "runs" / name / "args.json").write_text(json.dumps({"args": {"save_path": save_path and str(save_path)}}))
+        os.utime(tmp_path / "runs" / name / "args.json", (number, number))
+    for number, folder in enumerate((tmp_path / "runs" / "a", tmp_path / "scratch")):
+        folder.mkdir(exist_ok=True)
+        (folder / "best.pth").write_text("")
+        os.utime(folder / "best.pth", (1 + number / 2, 1 + number / 2))
+    assert newest_checkpoint(tmp_path / "runs") == tmp_path / "scratch" / "best.pth"
+    assert f"1 newer run ({tmp_path / 'runs' / 'c'}) without a best.pth" in capsys.readouterr().err
 
 
 def test_validation_selects_the_threshold_of_each_epoch(ucm, monkeypatch):
