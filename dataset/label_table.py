@@ -120,7 +120,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     if not names or repeated:
         found = f"repeated, unnamed or 0/1: {sorted(repeated)}" if repeated else "it has none"
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
-                         f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label")
+                         f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; if it is no "
+                         "label table, move it elsewhere")
 
     if len(header) == 1 and header[0] in _CLASSES and all(
             row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
@@ -269,7 +270,8 @@ def warn_of_combinations(where: Path, names: list[str]) -> None:
         is_sign = "/" in separator or len(names) > 2 * len(uses)
         if is_sign or len(lengths) > 2 and len(of_repeated) > len(names) / 2:
             found |= of_repeated
-        found |= {name for name in names if len(words[name]) > 1 and words[name] <= singles}
+        found |= {name for name in names if len(words[name]) > 1 and (
+            words[name] <= singles or "," in separator and words[name] & (singles | repeated))}
     found |= {name for name in names if re.search("[；，、]", name)}
     if found:
         warn(f"{where}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "

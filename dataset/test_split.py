@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import InputError, summarize_names, warn
+from utils.run.run_folder import read_args
 
 from .data import Data, Source, Split, find_source, label_images, make_splits
 from .image_list import fingerprints, relative_name
@@ -39,6 +40,8 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
     if same_files and training["train_dir"] and not (test_dir or training["test_dir"]):
         raise InputError("this checkpoint was trained on a list file, which may name images of the data set's test "
                          "split: name the images to test with --test_dir")
+    if test_dir and training and not data_root:
+        _check_list_of_run(test_dir, training)
     lists = {"test": test_dir or training["test_dir"]} if test_dir or (same_files and training["test_dir"]) else None
     absent: list[str] = []
     source = find_source(dataset, data_root or training.get("data_root", "./data"), lists,
@@ -62,6 +65,18 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
     data = make_splits(source, label_images(source), training.get("train_ratio") if same_dataset else None,
                        training.get("seed", 3050))
     return _without_known_images(data, metadata, test_dir)
+
+
+def _check_list_of_run(test_dir: str, training: dict[str, Any]) -> None:
+    """Raise InputError for the list of a run on other data than the checkpoint's, where its names may exist too."""
+    try:
+        args = read_args(Path(test_dir).parent)["args"]
+    except InputError:  # not the list of a run
+        return
+    same_root = args.get("data_root") == training["data_root"] or not os.path.isabs(str(args.get("data_root")))
+    if args.get("dataset") != training["dataset"] or not same_root:
+        raise InputError(f"{test_dir} is the list of a run on other data than the checkpoint's: add --dataset "
+                         f"{args.get('dataset')} --data_root {args.get('data_root')}")
 
 
 def _find_by_name(source: Source, names: Sequence[str], trained_on: Sequence[str]) -> tuple[list[Path], list[str]]:

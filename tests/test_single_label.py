@@ -100,7 +100,7 @@ def test_predictions_on_images(trained, data_root, tmp_path, capsys):
     for path, message in [(tmp_path / "nowhere", "there is no image or folder"), ("", "--images has an empty value"),
                            (tmp_path / "none", "no images (.jpg"),
                            (trained / "log.csv", "log.csv cannot be decoded (unknown image format)"),
-                           (trained / "log.csv", "none of the 1 images can be read")]:
+                           (trained / "log.csv", "can be read; list files are for --test_dir")]:
         assert message in fails(capsys, evaluate, "--weights_path", trained / "best.pth", "--images", path)
 
 

@@ -50,8 +50,9 @@ class Evaluation:
     """Quantities that metrics share, each computed once, when a metric first needs it.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays, and for labels other than 0 and 1; in the
-            single-label quantities, also for labels that are not one-hot.
+        ValueError: for empty, unequally shaped or non-finite arrays, for labels other than 0 and 1, and for scores that
+            are no probabilities if the threshold is one; in the single-label quantities, also for labels that are not
+            one-hot.
     """
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
@@ -62,6 +63,8 @@ class Evaluation:
             raise ValueError("scores contain NaN or infinity")
         if not np.isin(labels, (0, 1)).all():
             raise ValueError("labels contain other values than 0 and 1")
+        if 0 < threshold < 1 and (scores.min() < 0 or scores.max() > 1):
+            raise ValueError("scores must lie in [0, 1]; take the sigmoid of logits, or give their threshold")
         self.scores, self.labels, self.predicted = scores, labels.astype(bool), scores > threshold
 
     @functools.cached_property

@@ -257,7 +257,9 @@ def options_of(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     records = list(records)
     defaults = {option: value for record in records for option, value in record.get("defaults", {}).items()}
-    return [{**defaults, **record["args"]} if record.get("args") else {} for record in records]
+    runs = [{**defaults, **record["args"]} if record.get("args") else {} for record in records]
+    return [{**run, "pretrained": Path(run["pretrained_path"]).name} if run.get("pretrained_path") else run
+            for run in runs]
 
 
 def option_value(options: dict[str, Any], name: str) -> Any:

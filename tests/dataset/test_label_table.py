@@ -73,6 +73,7 @@ def test_names_that_differ_in_hyphens(tmp_path):
 
 
 @pytest.mark.parametrize("names", [
+    ["sea;sand", "sea", "sand", '"road,car"', '"road,tree"'], ["sea;sand", "sea", '"sand, ship"'],
     ["sea:sand", "sea", "sand"], ["sea • sand", "sea", "sand"], ["sea\\sand", "sea", "sand"], ["sea\\nsand", "sea", "sand"],
     ["haze primary", "clear primary road", "agriculture clear primary water", "agriculture haze water road", "road haze"]])
 def test_more_names_that_look_like_several(tmp_path, capsys, names):

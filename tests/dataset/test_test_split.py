@@ -132,6 +132,15 @@ def test_new_classes_of_test_images_in_a_list_are_said(run, tmp_path, capsys):
     assert "the labels of 1 test image (" in capsys.readouterr().err
 
 
+def test_the_list_of_a_run_on_other_data_is_refused(run, tmp_path, capsys):
+    write_classes(tmp_path / "others", CLASSES)
+    other = train("--dataset", "Custom", "--data_root", tmp_path / "others", "--work-dir", tmp_path / "runs", "--max_epoch", 1)
+    error = fails(capsys, evaluate, "--weights_path", run / "best.pth", "--test_dir", other)
+    assert f"test.txt is the list of a run on other data than the checkpoint's: add --dataset Custom --data_root " \
+           f"{tmp_path / 'others'}" in error
+    evaluate("--weights_path", run / "best.pth", "--test_dir", run)
+
+
 def test_a_run_is_resumed_in_its_own_split(run, tmp_path):
     write_classes(tmp_path / "images", dict.fromkeys(CLASSES, 20))
     train_list = (run / "train.txt").read_bytes()

@@ -333,3 +333,10 @@ def test_predictions_file(tmp_path, single_label, expected):
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == list(map(str, images)) and [row["labels"] for row in rows] == expected
     np.testing.assert_array_equal(np.array([[row[c] for c in "abc"] for row in rows], np.float32), scores)
+
+
+def test_logits_are_no_scores():
+    logits, labels = np.array([[3.0, -2.0]]), np.array([[1, 0]])
+    with pytest.raises(ValueError, match="take the sigmoid of logits"):
+        multilabel_metrics(logits, labels)
+    assert multilabel_metrics(logits, labels, threshold=0)["OF1"] == 1

@@ -194,6 +194,12 @@ def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
     assert "tested with --data_root other" in out
 
 
+def test_a_start_from_a_file_is_none_from_imagenet():
+    records = [{"args": {"loss": "r4c", "pretrained": "none", "pretrained_path": None}},
+               {"args": {"loss": "r4c", "pretrained": "imagenet", "pretrained_path": "/a/b.pth"}}]
+    assert run_titles(records) == ["R4C, pretrained none", "R4C, pretrained b.pth"]
+
+
 def test_titles_say_what_differs():
     run = {"dataset": "UCM", "model": "Swin-T", "image_size": 64, "loss": "bce", "lr": 0.1, "seed": 1, "device": "cpu",
            "train_dir": "/some/where/train.txt"}
