@@ -35,11 +35,12 @@ from dataset import (
     images_of_step,
     load_data,
     load_image,
+    relative_name,
     train_transform,
 )
 from loss import LOSSES, TERMS, build_loss, options_without_effect
 from model import NETWORKS, build_model, network_name
-from utils import options
+from utils import distributed, options
 from utils.acceleration import CompiledForFullBatches, make_deterministic, precision
 from utils.engine import learning_rate, predict, train_one_epoch
 from utils.figures.curves import draw_curves
@@ -76,7 +77,7 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
         help="learning rate of Adam; try 1e-4 for about 30 epochs. Too large a rate saturates the scores; r4c, whose "
              "gradient is steep but narrow, then hardly learns")
     add("--train_batch_size", type=options.batch_size, default=16, metavar="B",
-        help="images per step, and so the length of the lists of L2R-feature and L2R-sample")
+        help="images per step, of all processes together, and so the length of the lists of L2R-feature and L2R-sample")
     add("--val_batch_size", type=options.batch_size, default=64, metavar="B",
         help="images at a time in validation; does not affect results")
 
@@ -112,6 +113,12 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
                           "image at 512 px (with one label per image, 3 bytes per pixel of the original)")
     run.add_argument("--compile", action="store_true",
                      help="torch.compile the network: some minutes at the start, faster steps after; for long runs")
+    run.add_argument("--sync_bn", action="store_true",
+                     help="with torchrun: batch normalisation over the whole batch; without, over each process's images, "
+                          "and the statistics of the first process are saved. Matters below some 8 images per process")
+    run.add_argument("--rank_within_gpu", action="store_true",
+                     help="with torchrun, deviates from the paper: each process ranks its own images only, as in the "
+                          "usual data-parallel training; the log has the losses of the first process")
     run.add_argument("--resume", metavar="RUN_FOLDER",
                      help="resume an interrupted run after its last finished epoch, with its own options; only "
                           "--max_epoch, --device and the like may differ. auto resumes the newest run in --work-dir "
@@ -194,6 +201,18 @@ def describe_classifier(args: argparse.Namespace, data: Data, checkpoint: dict[s
             "args": options.with_absolute_paths(args), "defaults": defaults(), **of_test}
 
 
+def check_same_in_every_process(args: argparse.Namespace, data: Data, metadata: dict[str, Any]) -> None:
+    """Raise InputError if this run's processes have different options or data, or too few images."""
+    if args.train_batch_size < distributed.world_size():
+        raise InputError(f"--train_batch_size {args.train_batch_size} is of all {distributed.world_size()} processes "
+                         "together: raise it, or start fewer processes")
+    ignore = options.RUNTIME_OPTIONS.union(options.DATA_PATH_OPTIONS, ("save_path",))
+    distributed.check_same(options={name: value for name, value in vars(args).items() if name not in ignore},
+                           labels=(data.label_names, [split.labels.tobytes() for split in data.splits.values()]),
+                           file_lists=[relative_name(data.root, image) for split in data.splits.values()
+                                       for image in split.images], images=metadata["trained_on"])
+
+
 def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Path:
     """Make the run's folder, and write what is run: args.json and the lists of the split."""
     run_folder.check_without_checkpoints(args.save_path)
@@ -207,7 +226,9 @@ def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Pat
 
 def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, Any], model: torch.nn.Module,
                   optimizer: torch.optim.Optimizer, log: list[dict[str, Any]]) -> None:
-    """Write last.pth, log.csv and, after the best epoch so far, best.pth."""
+    """Write last.pth, log.csv and, after the best epoch so far, best.pth. Of several processes, the main one does."""
+    if not distributed.is_main():
+        return
     epoch, (best_epoch, best_score) = len(log), run_folder.best_epoch(log)
     weights = Path(args.save_path or folder)
     checkpoint = {**metadata, "run": run_folder.name_of_run(folder), "state_dict": model.state_dict(), "epoch": epoch,
@@ -226,9 +247,13 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     device = options.select_device(args.device)
     seed_everything(args.seed)
 
-    criterion, data = build_criterion(args), find_data(args, folder)
-    print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}")
+    criterion = build_criterion(args)
+    with distributed.main_first():  # it may draw the synthetic data
+        data = find_data(args, folder)
+    print(f"{args.dataset}: {data.summary()}; device {device}, {precision(device, args.amp)}"
+          + f", {distributed.world_size()} processes" * (distributed.world_size() > 1))
     metadata = describe_classifier(args, data, checkpoint)
+    check_same_in_every_process(args, data, metadata)
     if checkpoint:
         images = [*data.splits["train"].images, *data.splits["val"].images]
         resume.check_same_data(folder, checkpoint, metadata, images)
@@ -238,27 +263,32 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
         if known := known.intersection(metadata.get("test_images", {}).values()):
             warn(f"{len(known)} test images were trained or validated on by the run of {args.pretrained_path}")
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
-    model = build_model(args.model, len(data.label_names), None if checkpoint else pretrained)
+    with distributed.main_first():  # it may download the weights, and write the cache
+        model = build_model(args.model, len(data.label_names), None if checkpoint else pretrained)
+        train_loader, val_loader = build_loaders(args, data, metadata["trained_on"], device)
+    if args.sync_bn:
+        model = distributed.synchronise_batch_norm(model, device)
     model = model.to(device, memory_format=torch.channels_last)
-    network = CompiledForFullBatches(model, args.train_batch_size, device) if args.compile else model
+    at_once = distributed.sizes_of_step(train_loader, 1)[1]
+    network = distributed.distribute(CompiledForFullBatches(model, at_once, device) if args.compile else model, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
-    train_loader, val_loader = build_loaders(args, data, metadata["trained_on"], device)
     augment, normalize = AugmentAndNormalize().to(device), Normalize().to(device)
     log = resume.restore(folder, checkpoint, model, optimizer, args.max_epoch, device) if checkpoint else []
-    folder = folder or start_run(args, data, device)
+    folder = distributed.from_main(folder or (distributed.is_main() and start_run(args, data, device)))
 
-    lock = nullcontext() if checkpoint else run_folder.run_lock(folder)
+    lock = nullcontext() if checkpoint or not distributed.is_main() else run_folder.run_lock(folder)
     with lock, resume.explain_how_to_resume(folder, args.save_path), graceful_shutdown():
         save_progress(args, folder, metadata, model, optimizer, log)
         for epoch in range(len(log) + 1, args.max_epoch + 1):
-            seed_everything(args.seed, epoch)
-            train_loader.sampler.epoch = epoch
+            seed_everything(args.seed, epoch, distributed.rank())
+            train_loader.batch_sampler.sampler.epoch = epoch
             lr = optimizer.param_groups[0]["lr"] = learning_rate(epoch, args.max_epoch, args.lr)
             title = f"epoch {epoch}/{args.max_epoch}"
             try:
-                losses = train_one_epoch(network, train_loader, criterion, optimizer, augment, device, title, args.amp)
+                losses = train_one_epoch(network, train_loader, criterion, optimizer, augment, device, title, args.amp,
+                                         args.rank_within_gpu)
             except NonFinite as error:
-                if not args.not_save:
+                if not args.not_save and distributed.is_main():
                     save_checkpoint(Path(args.save_path or folder, "nonfinite.pth"), {"state_dict": model.state_dict()})
                 images = images_of_step(train_loader, error.step)
                 raise resume.explain_divergence(error, epoch, folder, images) from error
@@ -270,22 +300,28 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     return folder
 
 
+@distributed.in_every_process
 def main(argv: list[str] | None = None) -> Path:
     """Train; returns the run's folder."""
     args, folder = parse_arguments(argv), None
     if args.resume is not None:
         folder = resume.find_run(args.resume, vars(args), defaults(), sys.argv[1:] if argv is None else argv)
     if folder is None:
-        options.check_training(vars(args), defaults(), options_without_effect(args.loss, vars(args)))
+        ignored = options_without_effect(args.loss, vars(args))
+        if distributed.world_size() == 1:
+            ignored |= dict.fromkeys(("sync_bn", "rank_within_gpu"), "without torchrun and several processes")
+        options.check_training(vars(args), defaults(), ignored)
         if (lr := learning_rate(1, args.max_epoch, args.lr)) < args.lr:
             warn(f"with --max_epoch {args.max_epoch} the learning rate starts at {lr:g}, and never is --lr {args.lr:g}")
         folder = train(args)
     else:
-        with run_folder.run_lock(folder):
+        with run_folder.run_lock(folder) if distributed.is_main() else nullcontext():
             checkpoint = resume.read_last_checkpoint(folder)
             args = parse_arguments(argv, checkpoint["args"])
             resume.check_same_options(folder, {**defaults(), **checkpoint["args"]}, options.with_absolute_paths(args))
             train(args, folder, checkpoint)
+    if not distributed.is_main():
+        return folder
     save_figure(draw_curves(folder / "log.csv", LOSSES[args.loss].title), folder / "curves")
     print(f"run folder: {folder}")
     if not args.not_save:

@@ -3,7 +3,7 @@
 from .augment import AugmentAndNormalize, all_views, random_flips_and_rotation
 from .data import Data, Split, load_data
 from .image_cache import cached_images
-from .image_list import fingerprints, images_at, read_image_list, write_image_list
+from .image_list import fingerprints, images_at, read_image_list, relative_name, write_image_list
 from .label_table import LabelTable, read_label_table
 from .layouts import LAYOUTS, dataset_name
 from .loader import ImageDataset, ShuffledImages, build_loader, images_of_step

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
+from utils.distributed import rank, slice_of, world_size
 from utils.errors import InputError, warn
 from utils.run.graceful_shutdown import leave_signals_to_main_process
 
@@ -74,20 +76,41 @@ class ShuffledImages(Sampler):
         return zip(order.tolist(), seeds[order].tolist())
 
 
+class SlicesOfBatches(BatchSampler):
+    """Of each batch the slice of this process, one of several that train together; the whole batch for one alone. In
+    place of an empty slice, of the last batch, comes the first image."""
+
+    def __iter__(self) -> Iterator[list]:
+        return (batch[slice_of(len(batch))] or batch[:1] for batch in super().__iter__())
+
+
+class EveryNthBatch(BatchSampler):
+    """The batches of this process, one of N that evaluate together: each image is scored once, in the batch in which
+    one process would score it."""
+
+    def __iter__(self) -> Iterator[list]:
+        return islice(super().__iter__(), rank(), None, world_size())
+
+    def __len__(self) -> int:
+        return len(range(rank(), super().__len__(), world_size()))
+
+
 def images_of_step(loader: DataLoader, step: int) -> list[Path]:
-    """The files of a batch of shuffled images; steps count from 1."""
-    batch = list(loader.sampler)[(step - 1) * loader.batch_size:step * loader.batch_size]
+    """The files of a batch of shuffled images, of all processes; steps count from 1."""
+    batch = next(islice(BatchSampler.__iter__(loader.batch_sampler), step - 1, None))
     return [loader.dataset.images[index] for index, _ in batch]
 
 
 def build_loader(dataset: Dataset, batch_size: int, num_workers: int, device: torch.device, shuffle: bool = False,
                  seed: int = 0) -> DataLoader:
     """Batches of images, uint8 (B, H, W, 3), and labels, float32 (B, C); shuffled ones also have the random numbers of
-    their images, float64 (B, 3). The last, partial batch is included."""
+    their images, float64 (B, 3). The last, partial batch is included. Of several processes, each gets its share."""
     if num_workers and len(dataset):
         with suppress(InputError):  # the worker that decodes it reports it
             read_size(dataset.images[0])  # in this process, which says once that a band is dropped
     # The loader would draw a seed for its workers, which nothing uses, from torch's own generator: give it another.
-    return DataLoader(dataset, batch_size, sampler=ShuffledImages(dataset, seed) if shuffle else None,
+    batches = (SlicesOfBatches(ShuffledImages(dataset, seed), batch_size, drop_last=False) if shuffle
+               else EveryNthBatch(SequentialSampler(dataset), batch_size, drop_last=False))
+    return DataLoader(dataset, batch_sampler=batches,
                       num_workers=num_workers, pin_memory=device.type == "cuda", persistent_workers=num_workers > 0,
                       generator=torch.Generator(), worker_init_fn=leave_signals_to_main_process)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from utils.acceleration import cores
+from utils.distributed import local_device, local_world_size
 from utils.errors import InputError
 
 # How and where a run is computed: options that may always differ.
@@ -230,6 +231,7 @@ def select_device(name: str) -> torch.device:
     Raises:
         InputError: if torch does not know the device or this machine does not have it.
     """
+    name = local_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -244,7 +246,7 @@ def select_device(name: str) -> torch.device:
 
 def resolve_num_workers(num_workers: int | None, device: torch.device) -> int:
     """`--num_workers`, or its default on this machine."""
-    default = min(8, cores()) if device.type == "cuda" else 0
+    default = min(8, max(1, cores() // local_world_size())) if device.type == "cuda" else 0
     return default if num_workers is None else num_workers
 
 

@@ -99,11 +99,11 @@ def _explain(path: Path, error: Exception) -> str:
     return f'{kind} with: python -c "{convert}" {shlex.quote(str(path))} {shlex.quote(str(target))}'
 
 
-def seed_everything(seed: int, epoch: int = 0) -> None:
-    """Seed Python's, NumPy's and torch's random generators as a function of (seed, epoch); epoch 0 is for the initial
-    weights. What the network draws in an epoch, as dropout does, need not be saved to resume a run."""
+def seed_everything(seed: int, epoch: int = 0, process: int = 0) -> None:
+    """Seed Python's, NumPy's and torch's random generators as a function of (seed, epoch, process); epoch 0 is for the
+    initial weights. What the network draws in an epoch, as dropout does, need not be saved to resume a run."""
     if epoch:
-        seed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence((seed, epoch, process)).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

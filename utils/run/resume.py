@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from utils.distributed import is_main
 from utils.errors import (
     Diverged,
     InputError,
@@ -122,7 +123,8 @@ def restore(folder: Path, checkpoint: dict[str, Any], model: nn.Module, optimize
     best = Path(checkpoint["args"].get("save_path") or folder, "best.pth")
     if best_epoch < epoch and not best.exists():  # that of the last epoch is written again anyway
         warn(f"{best}, of epoch {best_epoch}, is missing; the next best epoch rewrites it")
-    run_folder.add_resumption(folder, max_epoch, device, after_epoch=epoch)
+    if is_main():
+        run_folder.add_resumption(folder, max_epoch, device, after_epoch=epoch)
     return log
 
 

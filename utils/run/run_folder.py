@@ -18,6 +18,7 @@ import PIL
 import torch
 import torchvision
 
+from utils.distributed import world_size
 from utils.errors import InputError, summarize_names, warn
 from utils.options import file_option
 from utils.run.atomic import lock, unlock, write_csv, write_text
@@ -220,7 +221,7 @@ def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _command(device: torch.device) -> dict[str, Any]:
-    return {"command": shlex.join(["python", *sys.argv]), **environment(device)}
+    return {"command": shlex.join(["python", *sys.argv]), "processes": world_size(), **environment(device)}
 
 
 def _git_commit() -> str | None:
