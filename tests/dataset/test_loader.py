@@ -48,7 +48,7 @@ def test_pixels_are_a_function_of_seed_epoch_and_image(ucm, single_label):
         loader = build_loader(ImageDataset(split, train_transform(64, single_label)), 8, workers, CPU, True, seed)
         pixels = []
         for epoch in epochs:
-            loader.sampler.epoch = epoch
+            loader.batch_sampler.sampler.epoch = epoch
             pixels.append(torch.cat([random_flips_and_rotation(images, draws) for images, _, draws in loader]))
         return pixels
 
@@ -82,7 +82,7 @@ def test_drawing_leaves_the_generator_of_the_network_alone(ucm):
 def test_the_images_of_a_step_are_named(ucm):
     split = load_data("UCM_Multilabel", ucm).splits["train"]
     loader = build_loader(ImageDataset(split, lambda image: 0), 8, 0, CPU, True, 4)
-    files = [split.images[index] for index, _ in loader.sampler]
+    files = [split.images[index] for index, _ in loader.batch_sampler.sampler]
     assert [images_of_step(loader, step) for step in (1, 2, 3)] == [files[:8], files[8:16], files[16:]]
 
 

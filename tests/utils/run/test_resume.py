@@ -387,7 +387,7 @@ def test_a_run_is_not_resumed_with_another_image(options, capsys, monkeypatch, e
     steps = Train.train_one_epoch
 
     def break_image(network, loader, *rest):
-        if loader.sampler.epoch == epoch:
+        if loader.batch_sampler.sampler.epoch == epoch:
             loader.dataset.images[0].write_bytes(b"broken")
         return steps(network, loader, *rest)
 

@@ -1,0 +1,93 @@
+"""Several processes that train together, as torchrun starts them, but forked from one that has imported everything."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import small_network
+import Train
+from utils import distributed
+from utils.errors import exit_cleanly
+
+SECONDS = 120
+
+
+class Ended(NamedTuple):
+    """code: as the system reports it, negative for a signal. output: what it printed. result: what it returned."""
+
+    code: int
+    output: str
+    result: Any
+
+
+def start(folder: Path, number: int, target: Callable, *args: Any) -> list[multiprocessing.Process]:
+    """Start `target(*args)` in each of `number` processes. What they print goes into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(number),
+                   "LOCAL_WORLD_SIZE": str(number), "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1"}
+    processes = []
+    for rank in range(number):
+        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        process = multiprocessing.get_context("forkserver").Process(
+            target=_run, args=(folder / f"{rank}", environment | ranks, target, args))
+        process.start()
+        processes.append(process)
+    return processes
+
+
+def end(folder: Path, processes: list[multiprocessing.Process]) -> list[Ended]:
+    """Wait for them to end."""
+    ended = []
+    for rank, process in enumerate(processes):
+        process.join(SECONDS)
+        is_stuck = process.is_alive()
+        process.kill()
+        output = (folder / f"{rank}.txt").read_text()
+        assert not is_stuck, f"process {rank} does not end: {output}"
+        file = folder / f"{rank}.pt"
+        ended.append(Ended(process.exitcode, output, torch.load(file) if file.exists() else None))
+    return ended
+
+
+def run(folder: Path, number: int, target: Callable, *args: Any) -> list[Ended]:
+    """`target(*args)` in each of `number` processes that have joined."""
+    return end(folder, start(folder, number, target, *args))
+
+
+def results(folder: Path, number: int, target: Callable, *args: Any) -> list[Any]:
+    """What it returns in each of them."""
+    ended = run(folder, number, _join, target, *args)
+    assert [process.code for process in ended] == [0] * number, [process.output for process in ended]
+    return [process.result for process in ended]
+
+
+def _join(target: Callable, *args: Any) -> Any:
+    return distributed.in_every_process(target)(*args)
+
+
+def _run(file: Path, environment: dict[str, str], target: Callable, args: tuple) -> None:
+    os.environ.update(environment)
+    with open(file.with_suffix(".txt"), "wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    torch.set_num_threads(1)
+    torch.save(target(*args), file.with_suffix(".pt"))
+
+
+def train(argv: list[str], change: Callable[[], None] | None = None) -> None:
+    """Train.py, with the small network; `change` is called first in each process."""
+    small_network.register()
+    Train.save_figure = lambda figure, path: None
+    sys.argv = ["Train.py", *argv]
+    if change:
+        change()
+    exit_cleanly(lambda: Train.main(argv))
