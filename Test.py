@@ -37,12 +37,13 @@ from dataset import (
     build_loader,
     eval_transform,
     find_common_test_data,
+    fingerprints,
     images_at,
     load_image,
     unify_labels,
 )
 from model import NETWORKS, load_trained, network_name
-from utils import options
+from utils import distributed, options
 from utils.engine import predict
 from utils.evaluation.gradcam import grad_cam
 from utils.evaluation.html_report import write_html_report
@@ -221,13 +222,17 @@ def explain(checkpoints: list[Checkpoint], results: Results, device: torch.devic
     return draw_gradcam(image, maps, labels, results)
 
 
+@distributed.in_every_process
 def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     """Test; returns the content of the first checkpoint's metrics.json, or None after `--images`, of which unreadable
-    ones are skipped and lead to exit code 1."""
+    ones are skipped and lead to exit code 1. Of several processes, the main one writes the results."""
     args = parse_arguments(argv)
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
     check_selection(args.select, results, len(checkpoints))
+    distributed.check_same(checkpoints=[fingerprints([checkpoint.weights for checkpoint in checkpoints])],
+                           images=[image.name for image in results.images],
+                           labels=results.labels is not None and results.labels.tobytes())
     draws = args.show_predictions or args.show_gradcam or args.show_scores or args.report
     folder = checkpoints[0].folder if len(checkpoints) == 1 else Path(args.save_path or f"{args.work_dir}/comparison")
     for path in (*[folder] * bool(draws), *(checkpoint.folder for checkpoint in checkpoints)):
@@ -239,10 +244,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         results, scores, without_scores = results.split_off_nan(scores)
         unreadable += without_scores
         results.add(checkpoint.title, scores, checkpoint.metadata.get("buffer_halfwidth"))
+        if not distributed.is_main():
+            continue
         if args.images:
             write_predictions(checkpoint.folder / "predictions.csv", results, checkpoint.title, unreadable)
         else:
             reports[checkpoint.title] = save_report(args, checkpoint, results)
+    if not distributed.is_main():
+        return None
     for kind in ["predictions"] * bool(args.show_predictions) + ["gradcam"] * bool(args.show_gradcam):
         remove_figures(folder, kind)
     figures = save_figures(draw(args, checkpoints, results), folder, args.formats)

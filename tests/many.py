@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 import small_network
+import Test
 import Train
 from utils import distributed
 from utils.errors import exit_cleanly
@@ -91,3 +92,10 @@ def train(argv: list[str], change: Callable[[], None] | None = None) -> None:
     if change:
         change()
     exit_cleanly(lambda: Train.main(argv))
+
+
+def evaluate(argv: list[str]) -> None:
+    """Test.py."""
+    small_network.register()
+    sys.argv = ["Test.py", *argv]
+    exit_cleanly(lambda: Test.main(argv))

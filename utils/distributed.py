@@ -54,11 +54,13 @@ def local_device(name: str) -> str:
     Raises:
         InputError: for more processes than GPUs, and for one GPU for all of them.
     """
-    if not dist.is_initialized() or not (name.startswith("cuda") or name == "auto" and torch.cuda.is_available()):
+    if not dist.is_initialized() or not name.startswith(("cuda", "auto")):
         return name
     if ":" in name:
         raise InputError(f"--device {name} is one GPU, but torchrun gives each process its own: leave it out")
-    if local_world_size() > torch.cuda.device_count() > 0:
+    if not torch.cuda.is_available():
+        return name
+    if local_world_size() > torch.cuda.device_count():
         raise InputError(f"{local_world_size()} processes, but this machine has {torch.cuda.device_count()} GPUs: lower "
                          "--nproc_per_node")
     return f"cuda:{os.environ['LOCAL_RANK']}"
@@ -85,6 +87,7 @@ def in_every_process(main: Callable[..., Any]) -> Callable[..., Any]:
             failed = _exchange(128 + error.number if isinstance(error, Interrupted) else 2)
             if rank() != next(iter(failed or {0: 2})):  # where no process answers, the main one tells
                 sys.exit(2)
+            sys.stderr = sys.__stderr__
             raise
         dist.destroy_process_group()
         return result

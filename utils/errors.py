@@ -23,6 +23,7 @@ _ADVICE = {
 }
 
 # Words in torch's errors.
+_OTHER_PROCESS = ("Connection closed by peer", "Connection reset by peer", "gloo")
 _SHARED_MEMORY = ("Bus error", "shared memory", "file </torch_")
 _MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED", "DataLoader worker (pid")
 
@@ -104,6 +105,8 @@ def describe_error(error: InputError | OSError | RuntimeError | MemoryError) -> 
     if isinstance(error, OSError) or any(sign in reason for sign in _SHARED_MEMORY):
         return (f"the shared memory of the loader's workers, /dev/shm, is probably too small ({reason}): enlarge it, "
                 "as by `docker run --shm-size=8g`, or use --num_workers 0")
+    if any(sign in reason for sign in _OTHER_PROCESS):
+        return "another process of this training has ended: see what it or the system says of it"
     if isinstance(error, MemoryError) or any(sign in reason for sign in _MEMORY):
         return f"probably out of memory ({reason}): use a smaller --image_size or batch size, or fewer --num_workers"
     raise error
