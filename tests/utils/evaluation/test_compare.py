@@ -66,7 +66,7 @@ def test_latex_and_markdown_of_odd_names(tmp_path):
     compare(tmp_path, write_run(tmp_path / "a", 0.5, pretrained_path=r"50%_of|my\w{1}.pth"),
             write_run(tmp_path / "b", 0.5))
     latex = (tmp_path / "out" / "test.tex").read_text(encoding="utf-8")
-    assert r"pretrained\_path 50\%\_of|my\textbackslash w\{1\}.pth" in latex
+    assert r"pretrained 50\%\_of|my\textbackslash w\{1\}.pth" in latex
     rows = (tmp_path / "out" / "test.md").read_text(encoding="utf-8").splitlines()
     assert {row.count("|") for row in rows} == {9}
 
