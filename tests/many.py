@@ -13,6 +13,7 @@ import torch
 import small_network
 import Test
 import Train
+from processes import Stop, send
 from utils import distributed
 from utils.errors import exit_cleanly
 
@@ -88,9 +89,9 @@ def train(argv: list[str], change: Callable[[], None] | None = None) -> None:
     """Train.py, with the small network; `change` is called first in each process."""
     small_network.register()
     Train.save_figure = lambda figure, path: None
-    sys.argv = ["Train.py", *argv]
     if change:
         change()
+    sys.argv = ["Train.py", *argv]
     exit_cleanly(lambda: Train.main(argv))
 
 
@@ -99,3 +100,15 @@ def evaluate(argv: list[str]) -> None:
     small_network.register()
     sys.argv = ["Test.py", *argv]
     exit_cleanly(lambda: Test.main(argv))
+
+
+def kill(kills: int) -> None:
+    """In the first `kills` starts by torchrun, kill one process after another, and every fourth time all, after so many
+    steps that some starts finish an epoch and some do not."""
+    start, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
+    if start < kills and (start % 4 == 3 or rank == start % 4):
+        send(Stop("KILL", "training", 1 + start % 5))
+
+
+if __name__ == "__main__":
+    train(sys.argv[2:], lambda: kill(int(sys.argv[1])))

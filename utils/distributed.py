@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from utils.errors import InputError, Interrupted
+from utils.errors import InputError, Interrupted, is_of_other_process
 
 # How long a process that fails waits for the others to be told, in seconds; they may be busy with what it has left.
-_PATIENCE = 20
+_PATIENCE = 60
 _SILENT = 1000  # is added to the exit code of a process that has printed nothing
 
 
@@ -85,7 +85,8 @@ def in_every_process(main: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except (Exception, Interrupted) as error:
             failed = _exchange(128 + error.number if isinstance(error, Interrupted) else 2)
-            if rank() != next(iter(failed or {0: 2})):  # where no process answers, the main one tells
+            tells = next(iter(failed)) if failed else 0 if is_of_other_process(error) else rank()
+            if rank() != tells:
                 sys.exit(2)
             sys.stderr = sys.__stderr__
             raise
@@ -111,14 +112,13 @@ def _exchange(code: int) -> dict[int, int]:
     cannot be told."""
     codes = torch.zeros(world_size(), dtype=torch.int64)
     codes[rank()] = code
-    told = dist.all_reduce(codes, async_op=True)
-    if not code:
-        told.wait()
-    else:
-        try:
-            told.wait(timedelta(seconds=_PATIENCE))
-        except RuntimeError:
-            return {}
+    try:
+        told = dist.all_reduce(codes, async_op=True)
+        told.wait(timedelta(seconds=_PATIENCE)) if code else told.wait()
+    except RuntimeError:
+        if not code:
+            raise
+        return {}
     return {process: int(codes[process]) for process in codes.nonzero().flatten().tolist()}
 
 
@@ -145,12 +145,12 @@ def main_first() -> Iterator[None]:
         meet()
 
 
-def check_same(**described: Any) -> None:
-    """Raise InputError if what this process describes (what="content", of which the text is compared) is not what the
+def check_same(described: dict[str, Any]) -> None:
+    """Raise InputError if what this process describes (what -> content, of which the text is compared) is not what the
     others do."""
     digests = {what: hashlib.blake2b(repr(content).encode()).hexdigest() for what, content in described.items()}
     for process, digest in enumerate(_gather_objects(digests)):
-        differ = [what.replace("_", " ") for what in digests if digest[what] != digests[what]]
+        differ = [what for what in digests if digest[what] != digests[what]]
         if differ:
             raise InputError(f"processes {rank()} and {process} do not have the same {' and '.join(differ)}: give all "
                              "machines the same options and the same data")
@@ -265,13 +265,15 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class _BatchNormOfAllProcesses(nn.BatchNorm2d):
+    """In training, mean and variance are those of all processes; images (b, C, H, W)."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(images)
-        count = _Sum.apply(images.new_tensor([images[:, 0].numel()]))
-        mean = _Sum.apply(images.sum((0, 2, 3))) / count
-        centred = images - mean[:, None, None]
+        values = images.to(torch.promote_types(images.dtype, torch.float32))
+        count = _Sum.apply(values.new_tensor([values[:, 0].numel()]))
+        mean = _Sum.apply(values.sum((0, 2, 3))) / count
+        centred = values - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
@@ -279,7 +281,7 @@ class _BatchNormOfAllProcesses(nn.BatchNorm2d):
             unbiased = variance * count / (count - 1)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(images.dtype)
 
 
 class _Sum(torch.autograd.Function):

@@ -23,7 +23,8 @@ _ADVICE = {
 }
 
 # Words in torch's errors.
-_OTHER_PROCESS = ("Connection closed by peer", "Connection reset by peer", "gloo")
+_OTHER_PROCESS = ("another process of this training has ended", "Connection closed by peer",
+                  "Connection reset by peer", "gloo")
 _SHARED_MEMORY = ("Bus error", "shared memory", "file </torch_")
 _MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED", "DataLoader worker (pid")
 
@@ -105,11 +106,16 @@ def describe_error(error: InputError | OSError | RuntimeError | MemoryError) -> 
     if isinstance(error, OSError) or any(sign in reason for sign in _SHARED_MEMORY):
         return (f"the shared memory of the loader's workers, /dev/shm, is probably too small ({reason}): enlarge it, "
                 "as by `docker run --shm-size=8g`, or use --num_workers 0")
-    if any(sign in reason for sign in _OTHER_PROCESS):
-        return "another process of this training has ended: see what it or the system says of it"
+    if is_of_other_process(error):
+        return f"{_OTHER_PROCESS[0]}: see what it or the system says of it"
     if isinstance(error, MemoryError) or any(sign in reason for sign in _MEMORY):
         return f"probably out of memory ({reason}): use a smaller --image_size or batch size, or fewer --num_workers"
     raise error
+
+
+def is_of_other_process(error: BaseException) -> bool:
+    """Whether it only says that a process that trains together with this one has ended."""
+    return any(sign in str(error) for sign in _OTHER_PROCESS)
 
 
 def advice(error: Exception) -> str:
