@@ -11,7 +11,7 @@ Figures of one checkpoint, or of several side by side, and a page with all of th
     python Test.py --report
 """
 
-from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names
+from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
@@ -148,6 +148,9 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
     data = find_common_test_data(checkpoints, dataset=args.dataset, data_root=args.data_root, test_dir=args.test_dir,
                                  label_path=args.label_path)
     data.check_options(args.label_num)
+    if data.single_label and not all(checkpoint.metadata for checkpoint in checkpoints):
+        warn("a bare state dict does not tell its loss: its scores are sigmoids; after softmax cross-entropy, only the "
+             "accuracy is right")
     if args.save_path and not args.test_dir:
         check_not_in_dataset(args.save_path, data.root)
     return Results(data.splits["test"].images, data.label_names, data.splits["test"].labels, data.single_label)

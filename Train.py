@@ -114,8 +114,8 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     run.add_argument("--compile", action="store_true",
                      help="torch.compile the network: some minutes at the start, faster steps after; for long runs")
     run.add_argument("--sync_bn", action="store_true",
-                     help="with torchrun: batch normalisation over the whole batch; without, over each process's images, "
-                          "and the statistics of the first process are saved. Matters below some 8 images per process")
+                     help="with torchrun: batch normalisation over the whole batch; without, over each process's "
+                          "images, and the statistics of the first process are saved")
     run.add_argument("--rank_within_gpu", action="store_true",
                      help="with torchrun, deviates from the paper: each process ranks its own images only, as in the "
                           "usual data-parallel training; the log has the losses of the first process")

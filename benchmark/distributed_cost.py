@@ -55,7 +55,6 @@ def measure(args) -> dict[str, Any]:
     network = distributed.distribute(model, device)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     gradients = torch.zeros(sum(weight.numel() for weight in model.parameters()), device=device)
-    alone = batch(1024, device)
 
     def train(size: int, module) -> None:
         loader = Batches(size, args.image_size)
@@ -64,8 +63,7 @@ def measure(args) -> dict[str, Any]:
     turns = {"meet": distributed.meet, "gradients": lambda: dist.all_reduce(gradients),
              "step of 256": lambda: train(256, network), "step of 16 each": lambda: train(16 * processes, network),
              **{f"gather {size}": lambda size=size: gather(size, device) for size in (16, 256, 1024)},
-             **{f"loss {size}": lambda size=size: step(R4CLoss(), *(column[:size].detach().requires_grad_(column.requires_grad)
-                                                                   for column in alone)) for size in LOSS_SIZES}}
+             **{f"loss {size}": lambda size=size: step(R4CLoss(), *batch(size, device)) for size in LOSS_SIZES}}
     milliseconds = {name: 1000 * seconds for name, seconds in medians(turns, args.repeats, device).items()}
     mib = 4 * len(gradients) / 2**20
     return {"processes": processes, "image_size": args.image_size, "milliseconds": milliseconds,
@@ -78,10 +76,10 @@ def predict_step(pieces: dict[str, Any], processes: int, per_process: int = 16) 
     """The milliseconds of a step of `processes` x `per_process` images, from the measured pieces.
 
     network: one process's share of a step, from the step of 16 images each, less its other pieces; it does not depend
-    on the number. gradients: a ring moves 2 (N - 1) / N of their bytes through each process, so the time of 2 processes,
-    which moves all of them once, x 2 (N - 1) / N. gather: each process receives the rows of all others, so in proportion
-    to the images, from the times of 16 and 1024 images. loss: measured at this number of images. meet: a tree, so
-    x log2(N).
+    on the number. gradients: a ring moves 2 (N - 1) / N of their bytes through each process, so the time of 2
+    processes, which moves all of them once, x 2 (N - 1) / N. gather: each process receives the rows of all others, so
+    in proportion to the images, from the times of 16 and 1024 images. loss: measured at this number of images. meet: a
+    tree, so x log2(N).
     """
     milliseconds, images = pieces["milliseconds"], processes * per_process
     slope = (milliseconds["gather 1024"] - milliseconds["gather 16"]) / (1024 - 16)
@@ -90,12 +88,13 @@ def predict_step(pieces: dict[str, Any], processes: int, per_process: int = 16) 
         return milliseconds["gather 16"] + slope * max(0, count - 16)
 
     loss = {size: milliseconds[f"loss {size}"] for size in LOSS_SIZES}
-    others = milliseconds["gradients"] + gathering(32) + loss[32] + milliseconds["meet"]
-    parts = {"network": milliseconds["step of 16 each"] - others,
-             "gradients": milliseconds["gradients"] * 2 * (processes - 1) / processes,
-             "gather": gathering(images) if processes > 1 else 0.0, "loss": loss[images],
-             "meet": milliseconds["meet"] * (processes - 1).bit_length()}
-    return {**parts, "step": sum(parts.values()), "efficiency": (parts["network"] + loss[per_process]) / sum(parts.values())}
+    rest = milliseconds["gradients"] + gathering(32) + loss[32] + milliseconds["meet"]
+    pieces_of_step = {"network": milliseconds["step of 16 each"] - rest,
+                      "gradients": milliseconds["gradients"] * 2 * (processes - 1) / processes,
+                      "gather": gathering(images) if processes > 1 else 0.0, "loss": loss[images],
+                      "meet": milliseconds["meet"] * (processes - 1).bit_length()}
+    total = sum(pieces_of_step.values())
+    return {**pieces_of_step, "step": total, "efficiency": (pieces_of_step["network"] + loss[per_process]) / total}
 
 
 def main() -> None:
@@ -113,10 +112,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pieces.json")
-        subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(args.nproc_per_node), __file__,
-                        *sys.argv[1:], "--into", str(file)], cwd=ROOT, check=True)
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(args.nproc_per_node)]
+        subprocess.run([*launcher, __file__, *sys.argv[1:], "--into", str(file)], cwd=ROOT, check=True)
         pieces = json.loads(file.read_text())
-    pieces["predicted"] = {f"{processes} processes": predict_step(pieces, processes) for processes in (1, 2, 4, 8, 16, 32, 64)}
+    pieces["predicted"] = {f"{processes} processes": predict_step(pieces, processes)
+                           for processes in (1, 2, 4, 8, 16, 32, 64)}
     write_result("distributed_cost", select_device(args.device), pieces)
 
 

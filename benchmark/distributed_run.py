@@ -23,7 +23,8 @@ from utils.run.run_folder import best_epoch
 
 RUNS = {"one process": (1, []), "one process, another seed": (1, ["--seed", "3051"]), "two processes": (2, []),
         "two processes, --sync_bn": (2, ["--sync_bn"]), "two processes, --rank_within_gpu": (2, ["--rank_within_gpu"])}
-RECIPE = "--dataset UCM_Multilabel --model MobileNet-V2 --image_size 96 --max_epoch 20 --lr 5e-4 --device cpu --num_workers 0"
+RECIPE = ("--dataset UCM_Multilabel --model MobileNet-V2 --image_size 96 --max_epoch 20 --lr 5e-4 --device cpu "
+          "--num_workers 0")
 
 
 def train(processes: int, options: list[str], work_dir: Path) -> dict[str, object]:
@@ -56,7 +57,8 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "distributed")
     args = parser.parse_args()
     splits = Path(args.data_root, "UCM_Multilabel", "splits")
-    lists = [word for name in ("train", "val", "test") for word in (f"--{name}_dir", str(splits / f"aitlas_{name}.txt"))]
+    lists = [word for name in ("train", "val", "test")
+             for word in (f"--{name}_dir", str(splits / f"aitlas_{name}.txt"))]
     options = [*RECIPE.split(), "--data_root", args.data_root, *lists, "--pretrained_path", args.pretrained_path]
     write_result("distributed_run", select_device("cpu"), {
         name: train(processes, [*options, *more], args.work_dir / name.replace(" ", "_").replace(",", ""))

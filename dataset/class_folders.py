@@ -1,5 +1,6 @@
 """Class folders: one folder of images per class, the layout of AID, NWPU-RESISC45 and most custom data."""
 
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from .image_list import COPY, IMAGE_SUFFIXES, find_images, is_visible, spelling
 from .label_table import check_class, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
-_SPLITS = {name + suffix: split for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
-                                                     "test": ("test", "testing")}.items()
+_SPLITS = {name + suffix: split
+           for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
+                                "test": ("test", "testing")}.items()
            for name in names for suffix in ("", "_set")}
 
 # Names of folders for the bands or the annotations of the same places.
@@ -50,9 +52,9 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
     for name in sorted(found):
         first = spellings.setdefault(spelling(name), name)
         if first != name:
-            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, invisible signs "
-                             f"or zeros of a number, as in {next(image for image, known in classes.items() if known == name)}; "
-                             "rename or merge them")
+            image = next(image for image, known in classes.items() if known == name)
+            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, invisible "
+                             f"signs or zeros of a number, as in {image}; rename or merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)
     copies = [name for name in sorted(found) if COPY.sub("", name) in found - {name}]
@@ -119,6 +121,11 @@ def _check_classes(folder: Path, names: set[str]) -> None:
                          f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
+    of_splits = [name for name in sorted(names) if re.fullmatch(r"(\w+?)[ _-]?(images|imgs|data)", name, re.IGNORECASE)
+                 and re.split("[ _-]?(?:images|imgs|data)", name.lower())[0] in _SPLITS]
+    if len(of_splits) > 1:
+        raise InputError(f"the folders {', '.join(of_splits)} in {folder} are named like a split, not like classes: "
+                         "name them train, val and test, and put the images of each class into a folder in them")
     if {name.casefold() for name in names} <= _NOT_CLASSES:
         raise InputError(f"the folders {', '.join(sorted(names))} in {folder} are named like images, bands or "
                          "annotations of the same places, not like classes; put the images of each class into a folder "

@@ -13,7 +13,17 @@ from utils.errors import InputError, summarize_names, warn
 from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
-from .image_list import COPY, find_images, fingerprints, is_visible, read_image_list, relative_name, write_image_list
+from .image_list import (
+    COPY,
+    DERIVED,
+    SIBLING,
+    find_images,
+    fingerprints,
+    is_visible,
+    read_image_list,
+    relative_name,
+    write_image_list,
+)
 from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table, warn_of_combinations
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
 from .splits import stratified_holdout
@@ -185,7 +195,7 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
     elif not root.is_dir():
         download = f"; download: {layout.download}" * bool(layout.download)
         raise InputError(f"there is no folder {root}{download}; --data_root names another place, --train_dir ... your "
-                         "own lists")
+                         "own lists, --dataset Custom your own images")
     else:
         folders, table = split_folders(root), table or _custom_table(layout, root)
         if table:
@@ -200,22 +210,27 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
 
 
 def _warn_of_duplicates(images: list[Path]) -> None:
-    """Warn of images that are one file, by links or by several paths in a list, and of those named like a copy."""
+    """Warn of images that are one file, by links or by several paths in a list, and of those named like a copy, a mask,
+    a band or an augmentation of another."""
     first: dict[tuple[int, int], Path] = {}
     by_stem = {image.with_suffix(""): image for image in reversed(images)}
+    siblings: dict[Path, Path] = {}
     again, copies = [], []
     for image in images:
         file = image.stat()
         if first.setdefault((file.st_dev, file.st_ino), image) != image:
             again.append(f"{image} = {first[file.st_dev, file.st_ino]}")
-        original = by_stem.get(image.with_name(COPY.sub("", image.stem)), image)
+        original = by_stem.get(image.with_name(DERIVED.sub("", COPY.sub("", image.stem))), image)
+        if SIBLING.search(image.stem):
+            original = siblings.setdefault(image.with_name(SIBLING.sub("", image.stem)), image)
         if original != image:
             copies.append(f"{image} of {original.name}")
     if again:
         warn(f"{summarize_names(again, 'image')} are files that have several names; each name is used as an image, and "
              "one may train while another tests")
     if copies:
-        warn(f"{summarize_names(copies, 'image')} are named like copies, and one may train while another tests")
+        warn(f"{summarize_names(copies, 'image')} are named like copies, masks, bands or augmentations of another, and "
+             "one may train while another tests")
 
 
 def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:
@@ -243,8 +258,8 @@ def _custom_table(layout: Layout, root: Path) -> Path | None:
     innermost = unpacked(root) if root.is_dir() else root
     folders = [folder for folder in (innermost, *innermost.parents) if folder.is_relative_to(root)]
     files = [path for folder in folders if layout.tables and folder.is_dir() for path in sorted(folder.iterdir())
-             if path.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet", ".mat", *SPREADSHEETS)
-             and is_visible(path.name) and path.is_file()]
+             if path.suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".parquet", ".mat",
+                                        *SPREADSHEETS) and is_visible(path.name) and path.is_file()]
     tables = [path for path in files if path.name.lower() in layout.tables]
     sheets = [path for path in files if path.suffix.lower() in SPREADSHEETS]
     if len(tables) > 1:

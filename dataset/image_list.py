@@ -26,6 +26,12 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 # What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2".
 COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
 
+# What is appended to the name of an image for others of the same place: masks, thumbnails, augmentations; and what each
+# of several has, which a name without it need not accompany: bands, augmentations by Roboflow.
+DERIVED = re.compile(r"(?:[ _-](?:mask|seg|gt|label|thumb|thumbnail|[hv]?flip(?:ped)?|rot(?:ated)?|aug|crop)"
+                     r"[ _-]?\d*)+$", re.IGNORECASE)
+SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|red|green|blue|nir)$", re.IGNORECASE)
+
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
     """All images below a folder, sorted by path; hidden files and folders are skipped.
@@ -68,10 +74,10 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 def spelling(name: str) -> str:
     """What names that look alike have in common: the same letters, but for case, width, blanks, hyphens, underscores,
-    invisible signs, and the zeros of a number."""
+    invisible signs, punctuation at the ends, and the zeros of a number."""
     letters = unicodedata.normalize("NFKC", name).casefold()
     letters = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")
-    words = re.sub(r"(?<=[^\W_])[-‐–—_]+(?=[^\W_])", " ", letters).split()
+    words = re.sub(r"(?<=[^\W_])[-‐–—_]+(?=[^\W_])", " ", letters).strip(".,?!* ").split()
     return re.sub(r"^0*(\d+)(?:\.0+)?$", r"\1", " ".join(words))
 
 

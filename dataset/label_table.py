@@ -120,8 +120,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     if not names or repeated:
         found = f"repeated, unnamed or 0/1: {sorted(repeated)}" if repeated else "it has none"
         raise InputError(f"{path}, line {cells[0][0]}: the header must be IMAGE\\LABEL followed by distinct label "
-                         f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; if it is no "
-                         "label table, move it elsewhere")
+                         f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; "
+                         "if it is no label table, move it elsewhere")
 
     if len(header) == 1 and header[0] in _CLASSES and all(
             row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
@@ -206,6 +206,8 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
             raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
                              'into one cell with semicolons, "sea;sand"')
         cell = unicodedata.normalize("NFC", values[0])
+        if entity := re.search(r"&(?:#\d+|\w+);", cell):
+            raise InputError(f"{where}: '{entity[0]}' is a sign as web pages write it; write the sign itself")
         is_name = single_label or cell in (known or ())
         labels = {name.strip() for name in ([cell] if is_name else cell.split(separator))} - {""}
         if single_label and not labels:
@@ -239,7 +241,7 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
     if re.search(r"\d", name) and _SEVERAL_NUMBERS.fullmatch(name):
         raise InputError(f"{where}: '{name}' is several numbers; separate them by semicolons, as in 3;17, under the "
                          "header image,labels")
-    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+|.*\(0?\.\d+\)", name):
+    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+|.*\(0?\.\d+\)|.*\s0?\.\d+|.*\d\s*%\)?", name):
         raise InputError(f"{where}: the label {name} has a score; write the names of the labels that are present alone")
     if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
         raise InputError(f"{where}: the label {name} has brackets or quotes; write "
@@ -259,7 +261,7 @@ def warn_of_combinations(where: Path, names: list[str]) -> None:
     """Warn of names that look like several: made of other names, or of words that recur."""
     found = set()
     singles = {name.casefold() for name in names}
-    for separator in (r"\s*[+/&]\s*", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+and\s+", r"\s+", "_", "-"):
+    for separator in (r"\s*[+/&]\s*", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+(?:and|und|et|y|e)\s+", r"\s+", "_", "-"):
         words = {name: set(re.split(separator, name.casefold())) for name in names}
         uses = Counter(word for several in words.values() for word in several)
         repeated = {word for word in uses if word and uses[word] > 1}

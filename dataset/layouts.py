@@ -39,7 +39,8 @@ class Layout:
         if folders is None or table is None:
             what = "folder " + " and ".join(self.folders[0]) if folders is None else f"table {self.tables[0]}"
             raise InputError(f"there is no {what} in {root}; download: {self.download}; "
-                             "--data_root names another place, --train_dir ... --label_path your own lists")
+                             "--data_root names another place, --train_dir ... --label_path your own lists, "
+                             "--dataset Custom your own images")
         return [root / folder for folder in folders], table
 
 

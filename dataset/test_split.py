@@ -120,7 +120,8 @@ def _warn_of_changed_labels(data: Data, names: list[str], metadata: dict[str, An
                zip(data.splits["test"].images, names, labels_in_order(data, metadata["label_names"]))
                if name in recorded and (recorded[name].numpy() != labels).any()]
     if changed:
-        warn(f"the labels of {summarize_names(changed, 'test image')} changed since the training; the new ones are used")
+        warn(f"the labels of {summarize_names(changed, 'test image')} changed since the training; the new ones are "
+             "used")
 
 
 def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | None) -> Data:
@@ -151,7 +152,8 @@ def _without_known_images(data: Data, metadata: dict[str, Any], test_dir: str | 
     _warn_of_known(np.isin(digests, trained_on)[tested].sum(), len(tested))
     data = replace(data, splits={"test": Split([pool.images[index] for index in tested], pool.labels[tested])})
     if of_run:
-        _warn_of_changed_labels(data, [relative_name(data.root, image) for image in data.splits["test"].images], metadata)
+        names = [relative_name(data.root, image) for image in data.splits["test"].images]
+        _warn_of_changed_labels(data, names, metadata)
     return data
 
 

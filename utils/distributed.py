@@ -61,8 +61,8 @@ def local_device(name: str) -> str:
     if not torch.cuda.is_available():
         return name
     if local_world_size() > torch.cuda.device_count():
-        raise InputError(f"{local_world_size()} processes, but this machine has {torch.cuda.device_count()} GPUs: lower "
-                         "--nproc_per_node")
+        raise InputError(f"{local_world_size()} processes, but this machine has {torch.cuda.device_count()} GPUs: "
+                         "lower --nproc_per_node")
     return f"cuda:{os.environ['LOCAL_RANK']}"
 
 
@@ -174,7 +174,7 @@ def _gather_objects(content: Any) -> list[Any]:
 # The whole batch
 
 def slice_of(number: int, process: int | None = None) -> slice:
-    """This process's contiguous slice of `number` items. Sizes differ by one at most; the first slices are not empty."""
+    """This process's contiguous slice of `number` items. Sizes differ by one at most; the first are the larger."""
     process, processes = rank() if process is None else process, world_size()
     return slice(-(-process * number // processes), -(-(process + 1) * number // processes))
 

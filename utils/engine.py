@@ -61,7 +61,9 @@ def train_one_epoch(model: nn.Module, loader: Iterable, loss: nn.Module, optimiz
     with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False) as bar:
         for step, batch in enumerate(loader, start=1):
             meet()  # all processes have a batch, and none has been asked to stop
-            number, in_slice = sizes_of_step(loader, step)
+            number = in_slice = len(batch[0])
+            if world_size() > 1:
+                number, in_slice = sizes_of_step(loader, step)
             images, labels, *draws = (values[:in_slice] for values in batch)
             images = preprocess(images.to(device, non_blocking=True), *draws)
             labels = labels.to(device, non_blocking=True)

@@ -57,8 +57,8 @@ class Results:
         """
         is_nan = np.isnan(scores).any(1)
         if is_nan.all():
-            raise InputError(f"none of {summarize_names(map(str, self.images), 'image')} can be read; list files are for "
-                             "--test_dir")
+            raise InputError(f"none of {summarize_names(map(str, self.images), 'image')} can be read; list files are "
+                             "for --test_dir")
         return (self.subset(np.flatnonzero(~is_nan)), scores[~is_nan],
                 [self.images[index] for index in np.flatnonzero(is_nan)])
 

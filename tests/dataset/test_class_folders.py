@@ -453,6 +453,7 @@ def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
     (["images", "masks"], "folders images, masks in .* named like images, bands or annotations"),
     (["RGB", "NIR"], "named like images, bands"), (["nan", "sea"], "class folder .*nan: 'nan' is no label"),
     (["sea;sand", "sea"], "class folder .* 'sea;sand' is not one class"),
+    (["train_images", "test_images"], "test_images, train_images in .* are named like a split"),
     (["01", "1"], "'01' and '1' differ only in"), (["3 17", "3"], "several labels per image need a label table"),
     (["sea", "sea (1)"], r"1 class \(sea \(1\)\) are named like copies"), (["sea", "sea - Copy"], "like copies")])
 def test_folders_that_are_no_classes(tmp_path, names, message):
@@ -472,13 +473,22 @@ def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_w
 
 @pytest.mark.parametrize("name, is_warned", [
     ("sea_1 (1).png", True), ("sea_1 - Copy.png", True), ("sea_1 copy 2.png", True), ("sea_1.bmp", True),
-    ("new (1).png", False)])
+    ("sea_1_mask.png", True), ("sea_1-rot90.png", True), ("sea_9_jpg.rf.1a2b.png", False), ("new (1).png", False)])
 def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     write_image(tmp_path / "Custom" / "sea" / name, 1)
     load_data("Custom", tmp_path)
     error = capsys.readouterr().err
     assert ("warning: 1 image" in error and "named like copies" in error) == is_warned
+
+
+@pytest.mark.parametrize("names", [("7_B02.png", "7_B03.png"), ("a_jpg.rf.1.png", "a_jpg.rf.2.png"), ("a_red.png", "a_nir.png")])
+def test_bands_and_augmentations_of_one_place(tmp_path, capsys, names):
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "Custom" / "sea" / name, seed)
+    load_data("Custom", tmp_path)
+    assert "1 image (" in (error := capsys.readouterr().err) and f"{names[1]}" in error and "bands" in error
 
 
 def test_a_folder_called_custom_beside_others(tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_names_that_differ_in_hyphens(tmp_path):
 
 @pytest.mark.parametrize("names", [
     ["sea;sand", "sea", "sand", '"road,car"', '"road,tree"'], ["sea;sand", "sea", '"sand, ship"'],
-    ["sea:sand", "sea", "sand"], ["sea • sand", "sea", "sand"], ["sea\\sand", "sea", "sand"], ["sea\\nsand", "sea", "sand"],
+    ["sea und sand", "sea", "sand"], ["sea:sand", "sea", "sand"], ["sea • sand", "sea", "sand"], ["sea\\sand", "sea", "sand"], ["sea\\nsand", "sea", "sand"],
     ["haze primary", "clear primary road", "agriculture clear primary water", "agriculture haze water road", "road haze"]])
 def test_more_names_that_look_like_several(tmp_path, capsys, names):
     read(tmp_path, "image,labels\n" + "".join(f"{row},{name}\n" for row, name in enumerate(names)))
@@ -102,7 +102,9 @@ def test_what_excel_adds(tmp_path, content):
 
 @pytest.mark.parametrize("cell, message", [
     ("sea:0.9;sand:0.1", "sand:0.1 has a score"), ("sea=1", "sea=1 has a score"), ("#REF!", "'#REF!' is no label"),
-    ("3 17", "is several numbers"), ("1 7;2", "is several numbers"), ("sea (0.9);sand", "has a score"),
+    ("3 17", "is several numbers"), ("sea 90%", "has a score"), ("sea (90%);sand (10%)", "has a score"), ("sea 0.9", "has a"),
+    ("sand &amp; dunes;sea", "'&amp;' is a sign as web pages write it"), ("sea.", "'sea.' differs from 'sea'"),
+    ("sea?", "'sea.' differs from 'sea'"), ("1 7;2", "is several numbers"), ("sea (0.9);sand", "has a score"),
     ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label")])
 def test_cells_that_are_no_names(tmp_path, cell, message):
     (tmp_path / "t.csv").write_text(f"image,labels\na,sea\nb,{cell}\n")

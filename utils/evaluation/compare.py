@@ -123,11 +123,12 @@ def check_comparable(runs: list[Run]) -> None:
                              f"second {how[1]}; test one of them again")
         data = [report.get("other_data", {}) for report in reports]
         if data[0] != data[1]:
-            warn(f"{first.folder} was tested {_named(data[0])}, {run.folder} {_named(data[1])}: are these the same data?")
+            warn(f"{first.folder} was tested {_named(data[0])}, {run.folder} {_named(data[1])}: are these the same "
+                 "data?")
         digests = [report.get("digests", {}) for report in reports]
         if digests[0].get("images") == digests[1].get("images") and digests[0] != digests[1]:
-            warn(f"{first.folder} and {run.folder} were tested on the same images with different labels: test the older "
-                 "one again")
+            warn(f"{first.folder} and {run.folder} were tested on the same images with different labels: test the "
+                 "older one again")
 
 
 def _named(data: dict[str, str]) -> str:
@@ -214,6 +215,12 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
         roots = {option_value(run.record["args"], "data_root") for run in group}
         if len(roots) > 1:
             warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
+    tested = [{run.report["digests"]["images"] for run in group if run.report and "digests" in run.report}
+              for group in groups.values()]
+    seeds = {(run.record["args"].get("seed"), run.report["digests"]["images"]) for run in runs
+             if run.report and "digests" in run.report}
+    if any(images and images != tested[0] for images in tested) or len(seeds) > len({seed for seed, _ in seeds}):
+        warn("these runs were not all tested on the same images: compare runs of the same seeds, on the same data")
     for run in runs:
         epochs, max_epoch = len(read_log(run.log)["epoch"]), run.record["args"].get("max_epoch")
         if max_epoch and epochs < max_epoch:

@@ -50,8 +50,9 @@ def _receive(number: int, frame) -> None:
     if number == signal.SIGINT and received[1] - _received[0][1] > _SAME_SIGNAL:
         raise KeyboardInterrupt
     if _received[0] is received:
+        message = b"\nstopping after this step; press Ctrl-C again to stop at once\n"
         with suppress(OSError):  # the terminal may be gone; of several processes, the main one alone has it
-            os.write(sys.stderr.fileno(), b"\nstopping after this step; press Ctrl-C again to stop at once\n")  # print may be in use
+            os.write(sys.stderr.fileno(), message)  # print may be in use
 
 
 def stop_if_requested(progress: str = "") -> None:
