@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -98,7 +99,13 @@ def in_every_process(main: Callable[..., Any]) -> Callable[..., Any]:
 
 def _join() -> None:
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, process, processes = next(rendezvous("env://"))
+        if int(os.environ["LOCAL_WORLD_SIZE"]) == processes:
+            # torchrun's store outlives a restart, with the addresses of the processes before (pytorch#135712). On many
+            # machines, whose counts differ, the user must have it make a new store: see utils/README.md.
+            store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=process, world_size=processes)
     except (RuntimeError, ValueError) as error:  # dist.DistError among them
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise InputError(f"the processes cannot meet at {where} ({str(error).splitlines()[0]}): give torchrun another "
