@@ -413,6 +413,7 @@ def test_kills_of_a_process_and_of_all_with_restarts(ucm, tmp_path, record):
                                cwd=ROOT, capture_output=True, text=True)
         assert ended.returncode == 0, ended
         folders.append(next((tmp_path / name).iterdir()))
-    assert ended.stderr.count("Signal 9 (SIGKILL)") >= restarts and same_training(*folders)
     resumed = json.loads((folders[1] / "args.json").read_text())["resumed"]
-    record(processes=4, kills=restarts, kills_of_all=restarts // 4, resumed_after_epochs=[row["after_epoch"] for row in resumed])
+    assert len(resumed) == restarts and same_training(*folders)
+    record(processes=4, kills=restarts, kills_of_all=restarts // 4,
+           resumed_after_epochs=[row["after_epoch"] for row in resumed])
