@@ -1,5 +1,5 @@
-"""Claim: two processes train as one. With batch normalisation over the whole batch, the test results of one process and
-of two with the same seed are as close as those of two seeds; ranking within each process is another method.
+"""Claim: two processes train as one. With batch normalisation over the whole batch, the loss of the last epoch by two
+processes lies within that of two seeds by one process; ranking within each process is another method.
 
     python benchmark/distributed_run.py --data_root data --pretrained_path weights/mobilenet_v2_imagenet.pth
 
