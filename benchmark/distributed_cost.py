@@ -1,5 +1,5 @@
 """Claim: with 2 processes and 256 images, gathering features, logits and labels, with gradients, takes less than 5 % of
-a training step, and the loss needs no more memory than in one process.
+a training step. (The loss is that of one process, and so is its memory: loss_speed.py.)
 
     python benchmark/distributed_cost.py
 
