@@ -233,9 +233,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
     check_selection(args.select, results, len(checkpoints))
-    distributed.check_same({"checkpoints": fingerprints([checkpoint.weights for checkpoint in checkpoints]),
-                            "file names": [image.name for image in results.images],
-                            "labels": results.labels is not None and results.labels.tobytes()})
+    distributed.check_same(lambda: {"checkpoints": fingerprints([checkpoint.weights for checkpoint in checkpoints]),
+                                    "file names": [image.name for image in results.images],
+                                    "labels": results.labels is not None and results.labels.tobytes()})
     draws = args.show_predictions or args.show_gradcam or args.show_scores or args.report
     folder = checkpoints[0].folder if len(checkpoints) == 1 else Path(args.save_path or f"{args.work_dir}/comparison")
     for path in (*[folder] * bool(draws), *(checkpoint.folder for checkpoint in checkpoints)):

@@ -207,7 +207,7 @@ def check_same_in_every_process(args: argparse.Namespace, data: Data, metadata: 
         raise InputError(f"--train_batch_size {args.train_batch_size} is of all {distributed.world_size()} processes "
                          "together: raise it, or start fewer processes")
     ignore = options.RUNTIME_OPTIONS.union(options.DATA_PATH_OPTIONS, ("save_path",))
-    distributed.check_same({
+    distributed.check_same(lambda: {
         **{f"--{name}": value for name, value in vars(args).items() if name not in ignore},
         "labels": (data.label_names, [split.labels.tobytes() for split in data.splits.values()]),
         "file names": [relative_name(data.root, image) for split in data.splits.values() for image in split.images],

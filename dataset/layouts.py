@@ -111,9 +111,10 @@ def data_folder(name: str, data_root: str | Path, lists: bool = False) -> Path:
     """
     root = Path(data_root) / name
     if root.is_dir():
-        beside = [path.name for path in sorted(Path(data_root).iterdir()) if path.is_dir() and is_visible(path.name)
+        found = sorted(Path(data_root).iterdir()) if name == "Custom" else ()
+        beside = [path.name for path in found if path.is_dir() and is_visible(path.name)
                   and path.name.split("(")[0] not in LAYOUTS]
-        if name == "Custom" and beside:
+        if beside:
             warn(f"the images are those of {root}, without {summarize_names(beside, 'folder')} beside it; if Custom is "
                  "a class, rename it")
         return root
