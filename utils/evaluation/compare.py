@@ -24,12 +24,19 @@ from utils.run.run_folder import best_epoch, make_folder, name_of_run, read_args
 
 @dataclass(frozen=True)
 class Run:
-    """record: the content of args.json. log: log.csv. report: metrics.json of its test, None if it was not tested."""
+    """record: the content of args.json. log: log.csv, of so many epochs. report: metrics.json of its test, None if it
+    was not tested."""
 
     folder: Path
     record: dict[str, Any]
     log: Path
+    epochs: int
     report: dict[str, Any] | None
+
+    @property
+    def tested_images(self) -> str | None:
+        """A digest of the names of its test images; None if it was not tested, or by an older version."""
+        return (self.report or {}).get("digests", {}).get("images")
 
 
 def read_run(folder: Path) -> Run:
@@ -40,7 +47,7 @@ def read_run(folder: Path) -> Run:
     """
     log, record = folder / "log.csv", read_args(folder)
     try:
-        rows = len(log.read_text(encoding="utf-8").splitlines())
+        epochs = len(log.read_text(encoding="utf-8").splitlines()) - 1  # without the header
         folders = [best_weights(folder, record).with_name("test_best"), folder]
         files = [file for file in (folder / "metrics.json" for folder in folders) if file.is_file()]
         report = json.loads(files[0].read_text(encoding="utf-8")) if files else None
@@ -49,18 +56,18 @@ def read_run(folder: Path) -> Run:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder} is not a run folder: expected args.json and log.csv of Train.py, and metrics.json "
                          f"of Test.py if it was tested ({type(error).__name__}: {error})") from error
-    if rows < 2:  # the first is the header
+    if epochs < 1:
         raise InputError(f"{folder} has no finished epoch yet; leave it out, or wait")
+    run = Run(folder, record, log, epochs, report)
     if report:
-        check_belongs(report, files[0], Run(folder, record, log, report))
-    return Run(folder, record, log, report)
+        check_belongs(report, files[0], run)
+    return run
 
 
 def check_belongs(report: dict[str, Any], file: Path, run: Run) -> None:
     """Raise InputError for results of another run, or of another epoch than the run's best one so far; older results
     record neither."""
-    weights = shlex.quote(str(best_weights(run.folder, run.record)))
-    test_again = f"test its checkpoint: python Test.py --weights_path {weights}"
+    test_again = f"test its checkpoint: {test_command(run)}"
     name, epoch = name_of_run(run.folder), report.get("epoch")
     if report.get("run") not in (None, name):
         raise InputError(f"{file} holds the results of the run {report['run']}, not of {run.folder}; {test_again}")
@@ -76,6 +83,11 @@ def best_weights(folder: Path, record: dict[str, Any]) -> Path:
     return Path(record["args"].get("save_path") or folder) / "best.pth"
 
 
+def test_command(run: Run) -> str:
+    """The command that tests the run's best.pth."""
+    return f"python Test.py --weights_path {shlex.quote(str(best_weights(run.folder, run.record)))}"
+
+
 def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
     """Title -> the runs that differ only by the seed."""
     options = dict(zip((run.folder for run in runs), options_of(run.record for run in runs)))
@@ -87,6 +99,27 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
     titles = run_titles([group[0].record for group in groups], ignore=["seed"])
     return {title if titles.count(title) == 1 else f"{title}, {group[0].folder}": group
             for title, group in zip(titles, groups)}
+
+
+def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
+    """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other places of the data,
+    other test images, epochs to go."""
+    runs = [run for group in groups.values() for run in group]
+    for title, group in groups.items():
+        if len({run.record["args"].get("seed") for run in group}) < len(group):
+            warn(f"{title}: several of its {len(group)} runs have the same seed, but count as if they were independent")
+        roots = {option_value(run.record["args"], "data_root") for run in group}
+        if len(roots) > 1:
+            warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
+    of_groups = [{run.tested_images for run in group} - {None} for group in groups.values()]
+    of_seeds = {(run.record["args"].get("seed"), run.tested_images) for run in runs if run.tested_images}
+    if (any(images and images != of_groups[0] for images in of_groups)
+            or len(of_seeds) > len({seed for seed, _ in of_seeds})):
+        warn("these runs were not all tested on the same images: compare runs of the same seeds, on the same data")
+    for run in runs:
+        max_epoch = run.record["args"].get("max_epoch")
+        if max_epoch and run.epochs < max_epoch:
+            warn(f"{run.folder} has finished {run.epochs} of {max_epoch} epochs: resume it, or leave it out")
 
 
 def columns_of(report: dict[str, Any]) -> dict[str, str]:
@@ -209,22 +242,7 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     args = parser.parse_args(argv)
     runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in args.runs}.values()]
     groups = group_by_seed(runs)
-    for title, group in groups.items():
-        if len({run.record["args"].get("seed") for run in group}) < len(group):
-            warn(f"{title}: several of its {len(group)} runs have the same seed, but count as if they were independent")
-        roots = {option_value(run.record["args"], "data_root") for run in group}
-        if len(roots) > 1:
-            warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
-    tested = [{run.report["digests"]["images"] for run in group if run.report and "digests" in run.report}
-              for group in groups.values()]
-    seeds = {(run.record["args"].get("seed"), run.report["digests"]["images"]) for run in runs
-             if run.report and "digests" in run.report}
-    if any(images and images != tested[0] for images in tested) or len(seeds) > len({seed for seed, _ in seeds}):
-        warn("these runs were not all tested on the same images: compare runs of the same seeds, on the same data")
-    for run in runs:
-        epochs, max_epoch = len(read_log(run.log)["epoch"]), run.record["args"].get("max_epoch")
-        if max_epoch and epochs < max_epoch:
-            warn(f"{run.folder} has finished {epochs} of {max_epoch} epochs: resume it, or leave it out")
+    warn_of_unlike_runs(groups)
     folder = make_folder(args.save_path)
     save_figure(draw_comparison({title: [run.log for run in group] for title, group in groups.items()}),
                 folder / "curves", args.formats)
@@ -232,8 +250,7 @@ def main(argv: list[str] | None = None) -> dict[str, list[Run]]:
     untested = [run for run in runs if not run.report]
     if untested:
         names = summarize_names([str(run.folder) for run in untested], "run")
-        weights = shlex.quote(str(best_weights(untested[0].folder, untested[0].record)))
-        warn(f"{names} not tested: python Test.py --weights_path {weights}")
+        warn(f"{names} not tested: {test_command(untested[0])}")
     reports = [run.report for run in runs if run.report]
     if reports:
         check_comparable([run for run in runs if run.report])
