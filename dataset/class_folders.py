@@ -121,8 +121,8 @@ def _check_classes(folder: Path, names: set[str]) -> None:
                          f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
-    of_splits = [name for name in sorted(names) if re.fullmatch(r"(\w+?)[ _-]?(images|imgs|data)", name, re.IGNORECASE)
-                 and re.split("[ _-]?(?:images|imgs|data)", name.lower())[0] in _SPLITS]
+    of_splits = [name for name in sorted(names)
+                 if (match := re.fullmatch(r"(\w+?)[ _-]?(?:images|imgs|data)", name.lower())) and match[1] in _SPLITS]
     if len(of_splits) > 1:
         raise InputError(f"the folders {', '.join(of_splits)} in {folder} are named like a split, not like classes: "
                          "name them train, val and test, and put the images of each class into a folder in them")

@@ -45,9 +45,9 @@ _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK"
 _PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
 _TIFF_BANDS = {("gray", 1), ("palette", 1), ("RGB", 3), ("RGB", 4), ("CMYK", 4), ("YCbCr", 3)}
 _SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex float"}
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of EXIF data and of sizes, without the file's name
-
 _NEW_SUBFILE_TYPE, _MASK = 254, 4  # a TIFF page's tag, and its bit for a mask of another page
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of EXIF data and of sizes, without the file's name
 
 
 def load_image(path: Path) -> Image.Image:
@@ -185,6 +185,9 @@ def _seek_largest_page(image: Image.Image, path: Path) -> None:
     Raises:
         UnreadableImage: if another page of that size has different content.
     """
+    def is_mask() -> bool:
+        return bool(image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK)
+
     sizes = {}
     for page in count():
         try:
@@ -192,9 +195,9 @@ def _seek_largest_page(image: Image.Image, path: Path) -> None:
         except EOFError:
             break
         except SyntaxError:  # also for masks, as GDAL writes them
-            if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
+            if not is_mask():
                 raise
-        if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _MASK:
+        if not is_mask():
             sizes[page] = image.size
     largest = max(sizes.values(), key=math.prod)
     pages = [page for page, size in sizes.items() if math.prod(size) == math.prod(largest)]
