@@ -42,7 +42,7 @@ class Batches(list):
     """A loader of one batch, of which this process has its slice, for `train_one_epoch`."""
 
     def __init__(self, size: int, pixels: int):
-        rows = len(range(size)[distributed.slice_of(size)])
+        rows = distributed.size_of_slice(size)
         super().__init__([(torch.rand(rows, 3, pixels, pixels), batch(rows, torch.device("cpu"))[2])])
         self.dataset, self.batch_sampler = range(size), torch.utils.data.BatchSampler(range(size), size, False)
 
@@ -56,12 +56,12 @@ def measure(args) -> dict[str, Any]:
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     gradients = torch.zeros(sum(weight.numel() for weight in model.parameters()), device=device)
 
-    def train(size: int, module) -> None:
+    def train(size: int) -> None:
         loader = Batches(size, args.image_size)
-        train_one_epoch(module, loader, R4CLoss(), optimizer, lambda images: images, device, "step")
+        train_one_epoch(network, loader, R4CLoss(), optimizer, lambda images: images, device, "step")
 
     turns = {"meet": distributed.meet, "gradients": lambda: dist.all_reduce(gradients),
-             "step of 256": lambda: train(256, network), "step of 16 each": lambda: train(16 * processes, network),
+             "step of 256": lambda: train(256), "step of 16 each": lambda: train(16 * processes),
              **{f"gather {size}": lambda size=size: gather(size, device) for size in (16, 256, 1024)},
              **{f"loss {size}": lambda size=size: step(R4CLoss(), *batch(size, device)) for size in LOSS_SIZES}}
     milliseconds = {name: 1000 * seconds for name, seconds in medians(turns, args.repeats, device).items()}

@@ -28,8 +28,8 @@ class Ended(NamedTuple):
     result: Any
 
 
-def start(folder: Path, number: int, target: Callable, *args: Any) -> list[multiprocessing.Process]:
-    """Start `target(*args)` in each of `number` processes. What they print goes into `folder`."""
+def run(folder: Path, number: int, target: Callable, *args: Any) -> list[Ended]:
+    """`target(*args)` in each of `number` processes, until all have ended. What they print goes into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,15 +39,9 @@ def start(folder: Path, number: int, target: Callable, *args: Any) -> list[multi
     processes = []
     for rank in range(number):
         ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        process = multiprocessing.get_context("forkserver").Process(
-            target=_run, args=(folder / f"{rank}", environment | ranks, target, args))
-        process.start()
-        processes.append(process)
-    return processes
-
-
-def end(folder: Path, processes: list[multiprocessing.Process]) -> list[Ended]:
-    """Wait for them to end."""
+        processes.append(multiprocessing.get_context("forkserver").Process(
+            target=_run, args=(folder / f"{rank}", environment | ranks, target, args)))
+        processes[-1].start()
     ended = []
     for rank, process in enumerate(processes):
         process.join(SECONDS)
@@ -60,13 +54,8 @@ def end(folder: Path, processes: list[multiprocessing.Process]) -> list[Ended]:
     return ended
 
 
-def run(folder: Path, number: int, target: Callable, *args: Any) -> list[Ended]:
-    """`target(*args)` in each of `number` processes that have joined."""
-    return end(folder, start(folder, number, target, *args))
-
-
 def results(folder: Path, number: int, target: Callable, *args: Any) -> list[Any]:
-    """What it returns in each of them."""
+    """What `target(*args)` returns in each of `number` processes that have joined."""
     ended = run(folder, number, _join, target, *args)
     assert [process.code for process in ended] == [0] * number, [process.output for process in ended]
     return [process.result for process in ended]

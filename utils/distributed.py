@@ -188,11 +188,16 @@ def slice_of(number: int, process: int | None = None) -> slice:
     return slice(-(-process * number // processes), -(-(process + 1) * number // processes))
 
 
+def size_of_slice(number: int, process: int | None = None) -> int:
+    """The number of items in `slice_of`."""
+    return len(range(number)[slice_of(number, process)])
+
+
 def sizes_of_step(loader: DataLoader, step: int) -> tuple[int, int]:
     """The images in a batch, and of them in this process's slice; steps count from 1."""
     size = loader.batch_sampler.batch_size
     number = min(size, len(loader.dataset) - (step - 1) * size)
-    return number, len(range(number)[slice_of(number)])
+    return number, size_of_slice(number)
 
 
 def gather_batch(number: int, *columns: Tensor) -> tuple[Tensor, ...]:
@@ -224,7 +229,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, number: int) -> Tensor:
         ctx.slice = slice_of(number)
-        sizes = [len(range(number)[slice_of(number, process)]) for process in range(world_size())]
+        sizes = [size_of_slice(number, process) for process in range(world_size())]
         # Slices may differ by one row, but all_gather needs equal shapes.
         padded = F.pad(rows, (0, 0, 0, max(sizes) - len(rows))).contiguous()
         gathered = [torch.empty_like(padded) for _ in sizes]
