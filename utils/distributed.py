@@ -106,6 +106,7 @@ def _join() -> None:
             store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=process, world_size=processes)
+        _exchange(0)  # one that ends at once, as by --help, would break the connections that others still set up
     except (RuntimeError, ValueError) as error:  # dist.DistError among them
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise InputError(f"the processes cannot meet at {where} ({str(error).splitlines()[0]}): give torchrun another "

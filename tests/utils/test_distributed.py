@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -371,6 +372,25 @@ def test_a_port_in_use(ucm, tmp_path):
 def use_port(port: int, argv: list[str]) -> None:
     os.environ["MASTER_PORT"] = str(port)
     many.train(argv)
+
+
+def joined_at() -> tuple[float, float]:
+    """When this process is connected, the second late, and when it goes on."""
+    connect, connected = torch.distributed.init_process_group, []
+
+    def connect_and_wait(*args, **options):
+        connect(*args, **options)
+        time.sleep(os.environ["RANK"] == "1")
+        connected.append(time.time())
+
+    torch.distributed.init_process_group = connect_and_wait
+    return distributed.in_every_process(lambda: (connected[0], time.time()))()
+
+
+def test_no_process_goes_on_before_all_are_connected(tmp_path):
+    ended = many.run(tmp_path, 2, joined_at)
+    (_, first), (connected, _) = [process.result for process in ended]
+    assert first >= connected
 
 
 def test_a_schedulers_variables_alone_start_one_process(ucm, monkeypatch):
