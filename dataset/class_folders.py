@@ -19,6 +19,9 @@ _SPLITS = {name + suffix: split
                                 "test": ("test", "testing")}.items()
            for name in names for suffix in ("", "_set")}
 
+_KIND = r"(?:images?|imgs?|data|jpe?g|png|tiff?)"
+_OF_SPLIT = re.compile(rf"{_KIND}[ _-]?({'|'.join(_SPLITS)}|tr|ts|te)|({'|'.join(_SPLITS)}|tr|ts|te)[ _-]?{_KIND}")
+
 # Names of folders for the bands or the annotations of the same places.
 _NOT_CLASSES = {"image", "images", "img", "imgs", "rgb", "nir", "ndvi", "mask", "masks", "label", "labels", "gt",
                 "annotation", "annotations", "ground_truth", "groundtruth"}
@@ -53,8 +56,8 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         first = spellings.setdefault(spelling(name), name)
         if first != name:
             image = next(image for image, known in classes.items() if known == name)
-            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, invisible "
-                             f"signs or zeros of a number, as in {image}; rename or merge them")
+            raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, apostrophes, "
+                             f"invisible signs or zeros of a number, as in {image}; rename or merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)
     copies = [name for name in sorted(found) if COPY.sub("", name) in found - {name}]
@@ -121,8 +124,7 @@ def _check_classes(folder: Path, names: set[str]) -> None:
                          f"{summarize_names(sorted(common), 'folder')}: which are the classes? Name the folders of a "
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
-    of_splits = [name for name in sorted(names)
-                 if (match := re.fullmatch(r"(\w+?)[ _-]?(?:images|imgs|data)", name.lower())) and match[1] in _SPLITS]
+    of_splits = [name for name in sorted(names) if _OF_SPLIT.fullmatch(name.lower())]
     if len(of_splits) > 1:
         raise InputError(f"the folders {', '.join(of_splits)} in {folder} are named like a split, not like classes: "
                          "name them train, val and test, and put the images of each class into a folder in them")

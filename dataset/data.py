@@ -14,18 +14,19 @@ from utils.metrics import RARE
 
 from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
 from .image_list import (
-    COPY,
-    DERIVED,
     SIBLING,
     find_images,
     fingerprints,
     is_visible,
+    originals,
     read_image_list,
     relative_name,
+    spelling,
     write_image_list,
 )
 from .label_table import SPREADSHEETS, LabelTable, check_class, read_label_table, warn_of_combinations
 from .layouts import LAYOUTS, Layout, data_folder, dataset_name
+from .published import SPLIT_SIZES
 from .splits import stratified_holdout
 
 # Share of the training images that validation selects the epoch on; the test images never do.
@@ -173,6 +174,7 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         with suppress(FileExistsError):  # another process was faster
             write_synthetic(root)
     table = Path(label_path) if label_path else None
+    folders = {"all": root}
     if lists:
         read = {split: read_image_list(path, [root], absent) for split, path in lists.items()}
         images = {split: paths for split, (paths, _) in read.items()}
@@ -187,9 +189,9 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
             if labels.names != label_names:
                 warn_of_combinations(root, labels.names)
     elif layout.is_test:
-        folders, layout_table = layout.locate(root)
+        image_folders, layout_table = layout.locate(root)
         table = table or layout_table
-        found = [image for folder in folders for image in find_images(folder)]
+        found = [image for folder in image_folders for image in find_images(folder)]
         images = {"train": [image for image in found if not layout.is_test(image)],
                   "test": [image for image in found if layout.is_test(image)]}
     elif not root.is_dir():
@@ -202,29 +204,39 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
             images = {split: find_images(folder, table) for split, folder in folders.items()}
         else:
             images, labels = find_class_images(folders, label_names)
-    for group in images.values() if lists else [sum(images.values(), [])]:
-        _warn_of_duplicates(group)
+    _warn_of_duplicates(list(dict.fromkeys(sum(images.values(), []))), list(folders.values()))
     if table:
         labels = read_label_table(table, label_names)
+    published, found = sum(SPLIT_SIZES.get(name, ())), sum(map(len, images.values()))
+    if found < published and not lists:
+        warn(f"{root} holds {found} of the {published} images of {name}: was it unpacked in part? Results on a part "
+             "cannot be compared with those on the whole")
     return Source(root, images, labels, layout.train_ratio, must_be_complete=not lists)
 
 
-def _warn_of_duplicates(images: list[Path]) -> None:
+def _warn_of_duplicates(images: list[Path], folders: list[Path]) -> None:
     """Warn of images that are one file, by links or by several paths in a list, and of those named like a copy, a mask,
-    a band or an augmentation of another."""
+    a band or an augmentation of another one: in its folder, in a folder above, or there in another split's folder."""
     first: dict[tuple[int, int], Path] = {}
-    by_stem = {image.with_suffix(""): image for image in reversed(images)}
-    siblings: dict[Path, Path] = {}
+    by_path, by_place, siblings = {}, {}, {}
+    places = {parent: next((parent.relative_to(folder) for folder in folders if parent.is_relative_to(folder)), parent)
+              for parent in {image.parent for image in images}}
+    for image in images:
+        by_path.setdefault((image.parent, image.stem), image)
+        by_place.setdefault((places[image.parent], image.stem), image)
     again, copies = [], []
     for image in images:
         file = image.stat()
         if first.setdefault((file.st_dev, file.st_ino), image) != image:
             again.append(f"{image} = {first[file.st_dev, file.st_ino]}")
-        original = by_stem.get(image.with_name(DERIVED.sub("", COPY.sub("", image.stem))), image)
+        place, stems = places[image.parent], list(originals(image.stem))
+        found = [by_path[image.parent, image.stem], *(by_place.get((place, stem)) for stem in stems),
+                 *(by_place.get((above, stem)) for above in place.parents for stem in (image.stem, *stems))]
         if SIBLING.search(image.stem):
-            original = siblings.setdefault(image.with_name(SIBLING.sub("", image.stem)), image)
-        if original != image:
-            copies.append(f"{image} of {original.name}")
+            found.append(siblings.setdefault((place, SIBLING.sub("", image.stem)), image))
+        original = next((path for path in found if path not in (None, image)), None)
+        if original:
+            copies.append(f"{image} of {original}")
     if again:
         warn(f"{summarize_names(again, 'image')} are files that have several names; each name is used as an image, and "
              "one may train while another tests")
@@ -283,8 +295,21 @@ def label_images(source: Source) -> dict[str, Split]:
     if source.must_be_complete and isinstance(source.labels, LabelTable):
         source.labels.check_all_present(source.all_images(), source.root)
     labels = source.labels.labels_of(source.all_images())
+    if isinstance(source.labels, LabelTable) and source.labels.single_label:
+        _warn_of_folders(source.all_images(), labels, source.labels)
     ends = np.cumsum([len(paths) for paths in source.images.values()])
     return {name: Split(paths, rows) for (name, paths), rows in zip(source.images.items(), np.split(labels, ends[:-1]))}
+
+
+def _warn_of_folders(images: list[Path], labels: np.ndarray, table: LabelTable) -> None:
+    """Warn of images to which a table gives another class than that of the folder they lie in."""
+    classes = {spelling(name): column for column, name in enumerate(table.names)}
+    columns = {folder: classes.get(spelling(folder.name)) for folder in {image.parent for image in images}}
+    apart = [str(image) for image, row in zip(images, labels)
+             if (column := columns[image.parent]) is not None and not row[column]]
+    if apart:
+        warn(f"{table.path} gives {summarize_names(apart, 'image')} another class than the folder does; the table's "
+             "is used")
 
 
 def make_splits(source: Source, splits: dict[str, Split], train_ratio: float | None, seed: int) -> Data:

@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,12 +26,11 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 
 # What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2".
 COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]")
 
-# What is appended to the name of an image for others of the same place: masks, thumbnails, augmentations; and what each
-# of several has, which a name without it need not accompany: bands, augmentations by Roboflow.
-DERIVED = re.compile(r"(?:[ _-](?:mask|seg|gt|label|thumb|thumbnail|[hv]?flip(?:ped)?|rot(?:ated)?|aug|crop)"
-                     r"[ _-]?\d*)+$", re.IGNORECASE)
-SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|red|green|blue|nir)$", re.IGNORECASE)
+# What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
+# augmentations by Roboflow.
+SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|red|green|blue|nir|VV|VH|HH|HV|(?<=\d[ _-])[TVWZ])$", re.IGNORECASE)
 
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
@@ -74,11 +74,23 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 def spelling(name: str) -> str:
     """What names that look alike have in common: the same letters, but for case, width, blanks, hyphens, underscores,
-    invisible signs, punctuation at the ends, and the zeros of a number."""
+    apostrophes, invisible signs, punctuation at the ends, zeros of a number, and UTF-8 read as Windows-1252."""
+    with suppress(UnicodeError):
+        name = name.encode("cp1252").decode()
     letters = unicodedata.normalize("NFKC", name).casefold()
-    letters = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")
-    words = re.sub(r"(?<=[^\W_])[-‐–—_]+(?=[^\W_])", " ", letters).strip(".,?!* ").split()
-    return re.sub(r"^0*(\d+)(?:\.0+)?$", r"\1", " ".join(words))
+    letters = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf" and letter not in "'’‘`´ʼ")
+    words = re.sub(r"(?<=\w)[-‐–—_\s]+(?=\w)", " ", letters.strip(".,?!* "))
+    words = re.sub(r"(?<!\d) | (?!\d)", "", words)
+    return re.sub(r"^(\d+)\.0+$", r"\1", re.sub(r"(?<![\d.,])0+(?=\d)", "", words))
+
+
+def originals(stem: str) -> Iterator[str]:
+    """The names of which this one may be a copy, a mask, a thumbnail or an augmentation: without words at an end."""
+    signs = list(re.finditer(r"[ _.@()+-]+", stem))
+    starts = [0, *(sign.end() for sign in signs if _WORD.search(stem[:sign.start()]))]
+    ends = [len(stem), *(sign.start() for sign in signs if _WORD.search(stem[sign.end():])
+                         or COPY.fullmatch(stem[sign.start():]))]
+    return (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
 
 
 def check_name(name: str, what: str = "the file name") -> None:
@@ -89,8 +101,8 @@ def check_name(name: str, what: str = "the file name") -> None:
 
 def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and
-    deleted images), Windows to disks, Office to a table that is open."""
-    return not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$", "lost+found",
+    deleted images), Windows to disks, Office to a table that is open. An image that iCloud holds is a hidden file."""
+    return name.endswith(".icloud") or not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$", "lost+found",
                                 "System Volume Information", "__pycache__"))
 
 

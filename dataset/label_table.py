@@ -30,9 +30,9 @@ _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", 
 # Titles of a column that may hold the numbers of two classes.
 _CLASSES = ("class", "classes", "class_id", "category", "target", "label_id", "y")
 
-# What Excel and pandas write for an empty cell.
-MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "#n/a", "<na>", "nat", "-", "--", "?", "#ref!",
-           "#name?", "#value!", "#div/0!", "#null!", "#num!")
+# What spreadsheets and pandas write for an empty cell; and for an error, in capitals, as #N/A or #BEZUG!
+MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "<na>", "nat", "-", "--", "?", "loading...")
+_ERROR = re.compile(r"#[^\W\da-z][^a-z]*")
 
 # Titles of columns that describe the image and not what is on it.
 _BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_set)?|split|folds?|set|f?id|objectid|"
@@ -40,6 +40,10 @@ _BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_se
 
 # The numbers of several labels, or a 0 or 1 for each label.
 _SEVERAL_NUMBERS = re.compile(r"(?:-?\d+\.?\d*|true|false)(?:[\s,;|]+(?:-?\d+\.?\d*|true|false))+", re.IGNORECASE)
+
+# A name with a score; but a class may be a range, such as 0-10%, or a ratio, such as 1:10.
+_SCORED = re.compile(r".*[:=]\s*[01]?\.?\d+|.*\(0?\.\d+\)|.*\s0?\.\d+|.*\d\s*%\)?")
+_RANGE = re.compile(r"\d\s*%?\s*(?:[-–]|to)\s*\d|\d:\d+$|[<>≤≥]")
 
 # Names with a bracket or a quote at an end, as in the text of a Python list.
 _BRACKETED = re.compile(r"""[\[{"'`“”„‘’«»].*|.*[]}"'`“”„‘’«»]|\([^()]*\)""")
@@ -163,9 +167,9 @@ def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
         if not_utf8:
             line = before.count("\n") + 1
             raise InputError(f"{path}, line {line}: not UTF-8 (Windows-1252, perhaps); save the table as CSV UTF-8")
-        header = next((line for line in text.split("\n") if line.strip()), "")
-        letters = re.sub('"[^"]*"', "", header)
-        delimiter = "\t" if "\t" in header else next((letter for letter in letters if letter in ",;"), ",")
+        header, *rows = [re.sub('"[^"]*"', "", line) for line in text.split("\n") if line.strip()][:2] or [""]
+        letters = "\t" if "\t" in header else [letter for letter in header if letter in ",;"] or ","
+        delimiter = max(letters, key=lambda letter: min(line.count(letter) for line in (header, *rows)))
         reader = csv.reader(io.StringIO(text), delimiter=delimiter)
         cells = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, csv.Error) as error:
@@ -222,7 +226,7 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
             first = spellings.setdefault(spelling(name), name)
             if first != name:
                 raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks, hyphens, "
-                                 "invisible signs or zeros of a number; use one spelling")
+                                 "apostrophes, invisible signs or zeros of a number; use one spelling")
         _add_row(present, key, labels, where, "write all labels of an image into one row, as in sea;sand")
     names = known or sorted(spellings.values())
     if not names:
@@ -234,14 +238,14 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:
-    if name.casefold() in MISSING or not spelling(name):
+    if name.casefold() in MISSING or not spelling(name) or _ERROR.fullmatch(name):
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")
     if re.search(r"\d", name) and _SEVERAL_NUMBERS.fullmatch(name):
         raise InputError(f"{where}: '{name}' is several numbers; separate them by semicolons, as in 3;17, under the "
                          "header image,labels")
-    if re.fullmatch(r".*[:=]\s*[01]?\.?\d+|.*\(0?\.\d+\)|.*\s0?\.\d+|.*\d\s*%\)?", name):
+    if _SCORED.fullmatch(name) and not _RANGE.search(name):
         raise InputError(f"{where}: the label {name} has a score; write the names of the labels that are present alone")
     if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
         raise InputError(f"{where}: the label {name} has brackets or quotes; write "
@@ -258,10 +262,16 @@ def check_class(name: str, where: str) -> None:
 
 
 def warn_of_combinations(where: Path, names: list[str]) -> None:
-    """Warn of names that look like several: made of other names, or of words that recur."""
+    """Warn of names that look like several: made of other names, or of words that recur; and of those that differ in
+    accents alone."""
+    plain = {name: re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", name)).casefold() for name in names}
+    alike = [name for name in names if list(plain.values()).count(plain[name]) > 1]
+    if alike:
+        warn(f"{where}: {summarize_names(alike, 'label')} differ from each other only in accents; if one is meant, use "
+             "one spelling")
     found = set()
     singles = {name.casefold() for name in names}
-    for separator in (r"\s*[+/&]\s*", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+(?:and|und|et|y|e)\s+", r"\s+", "_", "-"):
+    for separator in (r"\s*[+/&]\s*|\s+[-–—]\s+", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+(?:and|und|et|y|e)\s+", r"\s+", "_", "-"):
         words = {name: set(re.split(separator, name.casefold())) for name in names}
         uses = Counter(word for several in words.values() for word in several)
         repeated = {word for word in uses if word and uses[word] > 1}

@@ -4,6 +4,7 @@ Images stay uint8 (H, W, 3), their layout in memory, until the device normalises
 """
 
 import math
+import re
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Regardless of the file's name. Pillow reads more formats, but some of them by starting other programs, like EPS, or
 # without telling the number of bits, like JPEG 2000. MPO is a JPEG file with more images behind the first.
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
+
+_JPEG_END = b"\xff\xd9"
+_JPEG_MARK = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # none of these lies within the data of a scan
 
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}  # 8 bits per channel, or 1
 _PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr"}
@@ -108,8 +112,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 raise UnreadableImage(f"{path} is an animation of {image.n_frames} frames; save the one to use")
             elif image.format in ("JPEG", "MPO"):  # an interrupted copy may end in zeros, which the decoder fills in
                 file.seek(0)
-                content = file.read()
-                if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+                if not _has_end(file.read()):
                     raise ValueError("the end of its data is missing")
             elif image.format == "PNG":
                 if image.mode == "P" and image.palette is None:
@@ -132,6 +135,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         reason = unknown if isinstance(error, UnidentifiedImageError) else error
         raise UnreadableImage(f"image {path} cannot be decoded ({reason}); {'convert, ' * is_tiff}replace or remove "
                               "it") from error
+
+
+def _has_end(jpeg: bytes) -> bool:
+    """Whether the image ends with its mark, whatever is appended to it, such as a phone's video."""
+    position = 0 if jpeg.endswith(_JPEG_END) else 2
+    while position:
+        mark = _JPEG_MARK.search(jpeg, position)
+        if mark is None:
+            return False
+        length = int.from_bytes(jpeg[mark.end():mark.end() + 2])
+        position = 0 if mark[0] == _JPEG_END else mark.end() + length
+    return True
 
 
 def _tiff_tags(file: BinaryIO) -> ImageFileDirectory_v2:

@@ -142,6 +142,8 @@ def _fitting(tensors: dict[str, Tensor], state: dict[str, Tensor], source: str) 
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             raise InputError(f"{source}: {name} holds NaN or infinity: its training diverged, or the file is damaged; "
                              "use another file")
+    if weights and not any(tensors[name].any() for name in weights):
+        raise InputError(f"{source}: all weights are zero; export them again")
     return fitting
 
 

@@ -50,12 +50,14 @@ class Evaluation:
     """Quantities that metrics share, each computed once, when a metric first needs it.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays, for labels other than 0 and 1, and for scores that
+        ValueError: for empty, masked, unequally shaped or non-finite arrays, labels other than 0 and 1, and scores that
             are no probabilities if the threshold is one; in the single-label quantities, also for labels that are not
             one-hot.
     """
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
+        if np.ma.is_masked(scores) or np.ma.is_masked(labels):
+            raise ValueError("scores and labels must be complete; leave out what is masked")
         scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
         if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
             raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")

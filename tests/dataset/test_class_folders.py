@@ -454,6 +454,7 @@ def test_folders_that_may_be_no_classes(tmp_path, outer, inner):
     (["RGB", "NIR"], "named like images, bands"), (["nan", "sea"], "class folder .*nan: 'nan' is no label"),
     (["sea;sand", "sea"], "class folder .* 'sea;sand' is not one class"),
     (["train_images", "test_images"], "test_images, train_images in .* are named like a split"),
+    (["train-jpg", "test-jpg"], "are named like a split"), (["images_tr", "images_test"], "are named like a split"),
     (["01", "1"], "'01' and '1' differ only in"), (["3 17", "3"], "several labels per image need a label table"),
     (["sea", "sea (1)"], r"1 class \(sea \(1\)\) are named like copies"), (["sea", "sea - Copy"], "like copies")])
 def test_folders_that_are_no_classes(tmp_path, names, message):
@@ -473,13 +474,56 @@ def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_w
 
 @pytest.mark.parametrize("name, is_warned", [
     ("sea_1 (1).png", True), ("sea_1 - Copy.png", True), ("sea_1 copy 2.png", True), ("sea_1.bmp", True),
-    ("sea_1_mask.png", True), ("sea_1-rot90.png", True), ("sea_9_jpg.rf.1a2b.png", False), ("new (1).png", False)])
+    ("sea_1_mask.png", True), ("sea_1-rot90.png", True), ("sea_9_jpg.rf.1a2b.png", False), ("new (1).png", False),
+    ("sea_1_flipTB.png", True), ("sea_1_90deg.png", True), ("aug_0_sea_1.png", True), ("sea_1-150x150.png", True),
+    ("sea_original_sea_1.png_1a.png", True), ("sea_1@2x.png", True), ("sea_1 (Ann's conflicted copy 2024).png", True),
+    ("sea_1_1.png", False), ("sea_11.png", False), ("thumbnails/sea_1.png", True), ("small/augmented/sea_1.png", True),
+    ("a/sea_9.png", False)])
 def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     write_image(tmp_path / "Custom" / "sea" / name, 1)
     load_data("Custom", tmp_path)
     error = capsys.readouterr().err
     assert ("warning: 1 image" in error and "named like copies" in error) == is_warned
+
+
+def test_an_image_of_a_split_named_like_a_copy_of_another_splits(tmp_path, capsys):
+    for split in ("train", "test"):
+        write_classes(tmp_path / "Custom" / split, {"sea": 5, "sand": 5})
+    load_data("Custom", tmp_path)
+    assert "copies" not in capsys.readouterr().err  # numbers that start anew in each split
+    write_image(tmp_path / "Custom" / "train" / "sea" / "augmented" / "sea_1.png", 1)
+    write_image(tmp_path / "Custom" / "train" / "sea" / "sea_2_flip.png", 1)
+    load_data("Custom", tmp_path)
+    assert "warning: 2 images" in (error := capsys.readouterr().err) and "named like copies" in error
+    lists = {"train": "sea/sea_1.jpg sea sand/sand_1.jpg sand", "test": "sea/augmented/sea_1.png sea"}
+    for split, lines in lists.items():
+        (tmp_path / f"{split}.txt").write_text("".join(f"train/{image} {name}\n" for image, name in
+                                                       zip(lines.split()[::2], lines.split()[1::2])))
+    load_data("Custom", tmp_path, {split: str(tmp_path / f"{split}.txt") for split in lists})
+    assert "warning: 1 image" in (error := capsys.readouterr().err) and "named like copies" in error
+
+
+def test_a_table_that_contradicts_the_folders(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"sea": 5, "Sand": 5})
+    rows = [f"{name.lower()}_{number},{name.lower()}" for name in ("sea", "Sand") for number in range(1, 6)]
+    for changed, is_warned in ((rows, False), (["sea_1,sand", *rows[1:]], True)):
+        (tmp_path / "Custom" / "labels.csv").write_text("\n".join(["image,label", *changed]))
+        load_data("Custom", tmp_path)
+        assert ("gives 1 image" in (error := capsys.readouterr().err) and "sea_1.jpg" in error) == is_warned
+
+
+def test_a_part_of_a_published_data_set(tmp_path, capsys):
+    write_classes(tmp_path / "AID", {"Beach": 5, "Forest": 5})
+    load_data("AID", tmp_path)
+    assert "holds 10 of the 10000 images of AID: was it unpacked in part?" in capsys.readouterr().err
+
+
+def test_images_that_icloud_holds(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
+    (tmp_path / "Custom" / "sea" / ".sea_7.png.icloud").write_bytes(b"x")
+    load_data("Custom", tmp_path)
+    assert "skipped 1 file (sea/.sea_7.png.icloud)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("names", [("7_B02.png", "7_B03.png"), ("a_jpg.rf.1.png", "a_jpg.rf.2.png"), ("a_red.png", "a_nir.png")])

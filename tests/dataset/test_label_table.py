@@ -105,11 +105,32 @@ def test_what_excel_adds(tmp_path, content):
     ("3 17", "is several numbers"), ("sea 90%", "has a score"), ("sea (90%);sand (10%)", "has a score"), ("sea 0.9", "has a"),
     ("sand &amp; dunes;sea", "'&amp;' is a sign as web pages write it"), ("sea.", "'sea.' differs from 'sea'"),
     ("sea?", "'sea.' differs from 'sea'"), ("1 7;2", "is several numbers"), ("sea (0.9);sand", "has a score"),
-    ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label")])
+    ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label"), ("#BEZUG!", "is no label"),
+    ("#NV", "is no label"), ("Loading...", "is no label"), ("Se a", "'Se a' differs from 'sea'"),
+    ("s’ea", "differs from")])
 def test_cells_that_are_no_names(tmp_path, cell, message):
     (tmp_path / "t.csv").write_text(f"image,labels\na,sea\nb,{cell}\n")
     with pytest.raises(InputError, match=f"line 3 .'b'.: .*{message}"):
         read_label_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("names", [
+    ["0-10%", "10 - 30 %", "<90%"], ["dilution 1:10", "dilution 1:100"], ["#1", "#harbour"], ["site 1", "site 11", "site 1 1"],
+    ["1.05", "1.5"], ["peche", "pêche"], ["A", "A+", "A-"]])
+def test_names_that_are_right(tmp_path, names):
+    for header in ("label", "labels"):
+        content = f"image,{header}\n" + "".join(f"{number},{name}\n" for number, name in enumerate(names))
+        assert list(read(tmp_path, content).values()) == names
+
+
+@pytest.mark.parametrize("names", [
+    ["baseball diamond", "baseballdiamond"], ["StorageTanks", "storage_tanks"], ["fisherman's wharf", "fisherman’s wharf"],
+    ["site 01", "site 1"], ["forêt", "forÃªt"], ["T-junction", "T–junction"]])
+def test_names_that_differ_in_signs(tmp_path, names):
+    with pytest.raises(InputError, match=f"'{names[1]}' differs from '{names[0]}' above only in"):
+        read(tmp_path, f"image,label\na,{names[0]}\nb,{names[1]}\n")
+    with pytest.raises(InputError, match="repeated, unnamed"):
+        read(tmp_path, f"image,{names[0]},{names[1]}\na,1,0\n")
 
 
 def read(folder, content, known=None):
@@ -199,6 +220,7 @@ def test_names_that_differ_in_blanks(tmp_path):
     (["sea", "sand", "sea and sand"], "1 label (sea and sand)"),
     (["海；砂", "海、砂", "海", "砂"], "2 labels"), (["海，砂", "海"], "1 label (海，砂)"),
     (["sea+sand", "sand+ship", "ship+sea", "ship+sea+sand"], "4 labels"),
+    (["sea - sand", "sea", "sand"], "1 label (sea - sand)"), (["pêche", "peche"], "differ from each other only in accents"),
     ([f"{a} {b}" for a in "abcde" for b in "abcde" if a != b], "20 labels"),
     (["bare-soil", "mobile-home", "sea ice", "shrub/scrub", "R&D park"], None),
     (["dense forest", "sparse forest", "dense grass", "sparse grass"], None)])
@@ -227,6 +249,7 @@ def test_separators_in_the_names_of_a_header(tmp_path):
     assert read(tmp_path, "image,sea;deep,sand\na,1,0\n") == {"a": "sea;deep"}
     assert read(tmp_path, 'image;sea, deep;"a;b"\na;1;1\n') == {"a": "sea, deep | a;b"}
     assert read(tmp_path, '"image; file",sea,sand\na,1,0\n') == {"a": "sea"}
+    assert read(tmp_path, "image, file;sea;sand\na;1;0\n") == {"a": "sea"}
     assert read(tmp_path, "image,labels\na,1.0\nb,0.0\n") == {"a": "labels", "b": ""}
 
 

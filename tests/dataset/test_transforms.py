@@ -191,6 +191,16 @@ def test_a_mask_as_gdal_writes_it(tmp_path):
     assert read_size(tmp_path / "a.tif") == (8, 6)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("video", [b"\xff\xda\0\0" * 9, b"\xff\xd8\xff\xd9\xff\xda\0", bytes(99)])
+def test_a_jpeg_followed_by_a_video(tmp_path, progressive, video):
+    write_image(tmp_path / "a.png", 1)
+    Image.open(tmp_path / "a.png").save(tmp_path / "a.jpg", progressive=progressive)
+    image = load_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + video)
+    assert load_image(tmp_path / "a.jpg") == image
+
+
 @pytest.mark.parametrize("share", [0.5, 0.95])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_ends_in_zeros(tmp_path, share, progressive):

@@ -137,6 +137,13 @@ def test_a_first_layer_that_cannot_be_used(tmp_path, stem, message):
             load("Resnet-18", 5, path)
 
 
+def test_weights_that_are_all_zero(tmp_path):
+    state = build_model("Resnet-18", 5).state_dict()
+    path = write(tmp_path / "w.pth", {name: torch.zeros_like(tensor) for name, tensor in state.items()})
+    with pytest.raises(InputError, match="w.pth: all weights are zero"):
+        load_trained(path, "Resnet-18", 5)
+
+
 def test_a_changed_byte_is_found(tmp_path):
     path = write(tmp_path / "w.pth", {"conv1.weight": torch.rand(64, 3, 7, 7)})
     content = bytearray(path.read_bytes())

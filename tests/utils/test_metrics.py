@@ -151,7 +151,7 @@ def test_rare_labels_are_left_out_by_support():
 @pytest.mark.parametrize("scores, labels", [
     (np.zeros((0, 3)), np.zeros((0, 3))), (np.zeros((2, 3)), np.zeros((2, 2))), (np.zeros(3), np.zeros(3)),
     (np.array([[np.nan, 0.1]]), np.zeros((1, 2))), (np.full((2, 2), 0.5), np.array([[1, -1], [-1, 1]])),
-    (np.full((2, 2), 0.5), np.array([[1, np.nan], [0, 1]])), (np.full((1, 2), 0.5), np.array([["0", "1"]]))])
+    (np.full((2, 2), 0.5), np.array([[1, np.nan], [0, 1]])), (np.full((1, 2), 0.5), np.ma.array([[0, 1]], mask=[[0, 1]])), (np.full((1, 2), 0.5), np.array([["0", "1"]]))])
 def test_unusable_arrays(scores, labels):
     with pytest.raises(ValueError):
         multilabel_metrics(scores, labels)

@@ -103,7 +103,7 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
 
 def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
     """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other places of the data,
-    other test images, epochs to go."""
+    other versions of the code, other test images, epochs to go."""
     runs = [run for group in groups.values() for run in group]
     for title, group in groups.items():
         if len({run.record["args"].get("seed") for run in group}) < len(group):
@@ -111,6 +111,9 @@ def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
         roots = {option_value(run.record["args"], "data_root") for run in group}
         if len(roots) > 1:
             warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
+        commits = {run.record.get("environment", {}).get("git_commit") for run in group} - {None}
+        if len(commits) > 1:
+            warn(f"{title}: its runs are of several versions of the code, {' and '.join(sorted(commits))}")
     of_groups = [{run.tested_images for run in group} - {None} for group in groups.values()]
     of_seeds = {(run.record["args"].get("seed"), run.tested_images) for run in runs if run.tested_images}
     if (any(images and images != of_groups[0] for images in of_groups)

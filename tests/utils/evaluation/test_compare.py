@@ -184,12 +184,16 @@ def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
         file = run / "test_best" / "metrics.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "digests": {"images": "same", "labels": labels},
                                     "other_data": {"data_root": "other"}}))
+    for run, commit in zip(runs, "ppq"):
+        record = json.loads((run / "args.json").read_text())
+        (run / "args.json").write_text(json.dumps({**record, "environment": {"git_commit": commit}}))
     log = (runs[0] / "log.csv").read_text().splitlines()
     (runs[0] / "log.csv").write_text("\n".join([*log, *(log[-1].replace("3,", f"{epoch},", 1) for epoch in (4, 5, 6))]))
     compare(tmp_path, *runs)
     out, error = capsys.readouterr()
     assert f"warning: {runs[1]} has finished 3 of 6 epochs: resume it" in error and f"{runs[0]} has finished" not in error
     assert f"its runs found their data in {tmp_path / 'x'} and {tmp_path / 'y'}: are these the same?" in error
+    assert "its runs are of several versions of the code, p and q" in error
     assert f"{runs[0]} and {runs[1]} were tested on the same images with different labels" in error
     assert "tested with --data_root other" in out
 
