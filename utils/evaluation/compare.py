@@ -111,7 +111,7 @@ def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
         roots = {option_value(run.record["args"], "data_root") for run in group}
         if len(roots) > 1:
             warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
-        commits = {run.record.get("environment", {}).get("git_commit") for run in group} - {None}
+        commits = {run.record.get("git_commit") for run in group} - {None}
         if len(commits) > 1:
             warn(f"{title}: its runs are of several versions of the code, {' and '.join(sorted(commits))}")
     of_groups = [{run.tested_images for run in group} - {None} for group in groups.values()]

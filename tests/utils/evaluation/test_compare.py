@@ -186,7 +186,7 @@ def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
                                     "other_data": {"data_root": "other"}}))
     for run, commit in zip(runs, "ppq"):
         record = json.loads((run / "args.json").read_text())
-        (run / "args.json").write_text(json.dumps({**record, "environment": {"git_commit": commit}}))
+        (run / "args.json").write_text(json.dumps({**record, "git_commit": commit}))
     log = (runs[0] / "log.csv").read_text().splitlines()
     (runs[0] / "log.csv").write_text("\n".join([*log, *(log[-1].replace("3,", f"{epoch},", 1) for epoch in (4, 5, 6))]))
     compare(tmp_path, *runs)
