@@ -6,15 +6,19 @@ Only the classifier is new, so every parameter keeps torchvision's name and torc
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torchvision import models
 
 
 class _WithFeatures:
-    """Make a layer return its input, R4C's features (B, D), along with its output, the logits (B, C)."""
+    """Make a layer return its input, R4C's features (B, D), along with its output, the logits (B, C). These are computed
+    in full precision, regardless of autocast: of two logits that bfloat16 rounds to one, neither ranks above the other.
+    """
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return features, super().forward(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return features, super().forward(features.to(next(self.parameters()).dtype))
 
 
 class LinearClassifier(_WithFeatures, nn.Linear):

@@ -19,7 +19,9 @@ def autocast(device: torch.device, amp: bool) -> torch.autocast:
 
 
 def make_deterministic(deterministic: bool) -> None:
-    """Choose algorithms that give the same bits every time, where there are any; call it before CUDA is used."""
+    """Choose algorithms that give the same bits every time, where there are any, or the fastest ones for the images'
+    size, which cuDNN finds out by trial; call it before CUDA is used."""
+    torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic, warn_only=True)

@@ -1,17 +1,26 @@
 """bfloat16, compilation and the fused optimizer: what they change, and what they must not."""
 
 import functools
+import math
+import os
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, TensorDataset
 
-from loss import R4CLoss
+from dataset import AugmentAndNormalize
+from dataset.augment import flip_and_rotate
+from loss import LOSSES, R4CLoss, build_loss
+from model import build_model
 from model.networks import LinearClassifier
 from programs import evaluate, fails, same_training, train, train_ucm
-from utils.acceleration import CompiledForFullBatches, precision
+from utils.acceleration import CompiledForFullBatches, autocast, make_deterministic, precision
 from utils.engine import predict, train_one_epoch
 from utils.options import resolve_num_workers
 
@@ -41,6 +50,70 @@ def loader():
 
 def preprocess(images):
     return images / 128 - 1
+
+
+# A device of shapes without numbers: what mixes it with the CPU raises, and what copies from it to the host.
+
+class Operations(TorchDispatchMode):
+    """Counts the operations on the meta device."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.number += any(isinstance(value, torch.Tensor) and value.is_meta for value in tree_leaves(result))
+        return result
+
+
+@pytest.fixture
+def meta(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # which does not know it
+    return torch.device("meta")
+
+
+@pytest.mark.parametrize("name, loss", [*(("Small", loss) for loss in LOSSES), *((name, "r4c") for name in (
+    "Resnet-50", "VGGNet-16", "Swin-T", "Resnet-18", "MobileNet-V2"))])
+def test_a_step_of_training_neither_mixes_devices_nor_synchronises(monkeypatch, meta, name, loss):
+    monkeypatch.setattr("utils.engine._SECONDS_BETWEEN_READINGS", math.inf)
+    with meta:
+        model = build_model(name, 5)
+    augment, steps = AugmentAndNormalize().to(meta), []
+    labels = torch.eye(5).repeat(4, 1)
+    loader = DataLoader(TensorDataset(torch.zeros(20, 64, 64, 3, dtype=torch.uint8), labels, torch.rand(20, 3).double()), 8)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor") as reading:
+        train_one_epoch(model, loader, build_loss(loss), torch.optim.Adam(model.parameters()),
+                        lambda *batch: steps.append(len(batch[0])) or augment(*batch), meta, "epoch")
+    assert steps == [8, 8, 4] and "_check_finite" in {frame.name for frame in reading.traceback}
+
+
+@pytest.mark.parametrize("amp, numbers", [(False, torch.float32), (True, torch.bfloat16)])
+@pytest.mark.parametrize("name", ["Resnet-50", "VGGNet-16", "MobileNet-V2"])
+def test_mixed_precision_on_cuda_in_shapes_alone(monkeypatch, name, amp, numbers):
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
+    cuda = torch.device("cuda")
+    with FakeTensorMode(), cuda:
+        model = build_model(name, 5)
+        with autocast(cuda, amp):
+            features, logits = model(torch.empty(2, 3, 64, 64))
+        total, _ = R4CLoss()(features, logits, torch.empty(2, 5))
+    assert (features.dtype, logits.dtype, total.dtype) == (numbers, torch.float32, torch.float32)
+    assert total.device.type == "cuda"
+
+
+def test_a_large_batch_takes_as_many_operations_as_a_small_one(meta):
+    """A CPU works in pieces that fit its cache; on a GPU each operation costs its start."""
+    def operations(batch, size):
+        with Operations() as count:
+            scores, labels = torch.zeros(batch, 64, device=meta, requires_grad=True), torch.zeros(batch, 64, device=meta)
+            R4CLoss()(scores, scores, labels)[0].backward()
+            flip_and_rotate(torch.zeros(batch, size, size, 3, dtype=torch.uint8, device=meta), *torch.zeros(2, batch).bool(),
+                            torch.zeros(batch))
+        return count.number
+
+    assert operations(256, 512) == operations(16, 64) > 50
 
 
 @pytest.mark.parametrize("amp, numbers", [(False, torch.float32), (True, torch.bfloat16)])
@@ -133,10 +206,16 @@ def test_compile_that_does_not_work_is_said_before_training(ucm, capsys, monkeyp
 
 
 def test_amp_from_the_command_line(ucm, capsys):
-    """In training, in validation and in the test: the network's numbers are bfloat16 with it, and float32 without."""
+    """In training, in validation and in the test: the network's numbers are bfloat16 with it, and float32 without. Its
+    logits are float32 always."""
     numbers = []
-    with register_module_forward_hook(lambda module, inputs, output: numbers.append(
-            (module.training, output[1].dtype)) if isinstance(module, LinearClassifier) else None):
+
+    def note(module, inputs, output):
+        if isinstance(module, LinearClassifier):
+            assert output[1].dtype == torch.float32
+            numbers.append((module.training, output[0].dtype))
+
+    with register_module_forward_hook(note):
         for extra, dtype in (((), torch.float32), (("--amp",), torch.bfloat16)):
             run = train_ucm(ucm, *extra)
             assert numbers == [*[(True, dtype)] * 2, (False, dtype)] * 2  # 16 and 6 images, and 2, in two epochs
@@ -146,6 +225,17 @@ def test_amp_from_the_command_line(ucm, capsys):
                 assert numbers == [(False, expected)]
                 numbers.clear()
     assert "device cpu, bfloat16 autocast, losses in float32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_fastest_algorithms_or_the_same_ones(monkeypatch, deterministic):
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *args, **kwargs: None)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    make_deterministic(deterministic)
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
 def test_the_optimizer_is_fused(ucm):
