@@ -12,6 +12,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from utils.figures.style import save_figure
 from utils.metrics import validation_metrics
 from utils.options import number
 from utils.run import resume, run_folder
-from utils.run.checkpoint import read_weight_file, save_checkpoint, seed_everything
+from utils.run.checkpoint import copy_to_host, in_background, read_weight_file, save_checkpoint, seed_everything
 from utils.run.graceful_shutdown import graceful_shutdown
 
 
@@ -226,20 +227,29 @@ def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Pat
 
 
 def save_progress(args: argparse.Namespace, folder: Path, metadata: dict[str, Any], model: torch.nn.Module,
-                  optimizer: torch.optim.Optimizer, log: list[dict[str, Any]]) -> None:
-    """Write last.pth, log.csv and, after the best epoch so far, best.pth. Of several processes, the main one does."""
+                  optimizer: torch.optim.Optimizer, log: list[dict[str, Any]], start: Callable[..., None]) -> None:
+    """Copy what last.pth, log.csv and, after the best epoch so far, best.pth hold, and `start` to write it. Of several
+    processes, the main one does."""
     if not distributed.is_main():
         return
     epoch, (best_epoch, best_score) = len(log), run_folder.best_epoch(log)
     weights = Path(args.save_path or folder)
-    checkpoint = {**metadata, "run": run_folder.name_of_run(folder), "state_dict": model.state_dict(), "epoch": epoch,
-                  "best_score": best_score, "threshold": log[-1].get("val_threshold") if log else None}
-    if not args.not_save:  # first, because the other files can be written again from it
-        save_checkpoint(weights / "last.pth", {**checkpoint, "optimizer": optimizer.state_dict(), "log": log})
-    if log:
-        run_folder.write_log(folder / "log.csv", log)
-    if not args.not_save and 0 < epoch == best_epoch:
-        save_checkpoint(weights / "best.pth", checkpoint)
+    checkpoint = None if args.not_save else copy_to_host({
+        **metadata, "run": run_folder.name_of_run(folder), "state_dict": model.state_dict(), "epoch": epoch,
+        "best_score": best_score, "threshold": log[-1].get("val_threshold") if log else None,
+        "optimizer": optimizer.state_dict(), "log": log})
+
+    def write() -> None:
+        if checkpoint:  # first, because the other files can be written again from it
+            save_checkpoint(weights / "last.pth", checkpoint)
+        if log:
+            run_folder.write_log(folder / "log.csv", log[:epoch])
+        if checkpoint and 0 < epoch == best_epoch:
+            to_resume = {"optimizer", "log"}
+            save_checkpoint(weights / "best.pth", {name: value for name, value in checkpoint.items()
+                                                   if name not in to_resume})
+
+    start(write)
 
 
 def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict[str, Any] | None = None) -> Path:
@@ -278,8 +288,8 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     folder = distributed.from_main(folder or (distributed.is_main() and start_run(args, data, device)))
 
     lock = nullcontext() if checkpoint or not distributed.is_main() else run_folder.run_lock(folder)
-    with lock, resume.explain_how_to_resume(folder, args.save_path), graceful_shutdown():
-        save_progress(args, folder, metadata, model, optimizer, log)
+    with lock, resume.explain_how_to_resume(folder, args.save_path), graceful_shutdown(), in_background() as start:
+        save_progress(args, folder, metadata, model, optimizer, log, start=lambda write: write())  # is there room?
         for epoch in range(len(log) + 1, args.max_epoch + 1):
             seed_everything(args.seed, epoch, distributed.rank())
             train_loader.batch_sampler.sampler.epoch = epoch
@@ -296,7 +306,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
             predicted = predict(model, val_loader, normalize, device, "validation", metadata["activation"], args.amp)
             metrics = validation_metrics(*predicted, data.single_label)
             log.append(run_folder.log_row(epoch, lr, losses, metrics, args.deterministic))
-            save_progress(args, folder, metadata, model, optimizer, log)
+            save_progress(args, folder, metadata, model, optimizer, log, start=start)
             print(title, run_folder.format_last_epoch(log))
     return folder
 

@@ -4,6 +4,9 @@ import random
 import re
 import shlex
 import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,36 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         unchanged = "; the previous one is unchanged" if path.exists() else ""
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} could not be written ({reason}){unchanged}{advice(error)}") from error
+
+
+@contextmanager
+def in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Hand over a function that has another one run in a thread, which writes while the network trains. It waits for the
+    one before to end, and raises its error; so does leaving the context."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        running: list[Future[None]] = []
+
+        def wait() -> None:
+            if running:
+                running.pop().result()
+
+        def start(write: Callable[[], None]) -> None:
+            wait()
+            running.append(thread.submit(write))
+
+        try:
+            yield start
+        finally:
+            wait()
+
+
+def copy_to_host(content: Any) -> Any:
+    """A copy of nested dicts and lists, whose tensors training will not change."""
+    if isinstance(content, torch.Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return {name: copy_to_host(value) for name, value in content.items()}
+    return [copy_to_host(value) for value in content] if isinstance(content, list) else content
 
 
 def read_weight_file(path: str | Path) -> dict[str, Any]:

@@ -458,11 +458,14 @@ def test_a_full_disk(options, capsys, monkeypatch, name):
     whole = train(*options)
     save = Train.save_progress
 
-    def fill_and_save(*state):
-        if len(state[-1]) == 2:
+    def fill_and_save(*state, start):
+        epoch = len(state[-1])
+
+        def fill_and_start(write):
             folder = next(path for path in whole.parent.iterdir() if path != whole)
-            os.symlink("/dev/full", folder / f"{name}.0.partial")
-        save(*state)
+            start(lambda: ((epoch == 2 and os.symlink("/dev/full", folder / f"{name}.0.partial")), write()))
+
+        save(*state, start=fill_and_start)
 
     with monkeypatch.context() as patch:
         patch.setattr(Train, "save_progress", fill_and_save)
