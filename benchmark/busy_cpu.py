@@ -22,7 +22,7 @@ from utils.errors import exit_cleanly
 from utils.options import Parser
 
 SETTINGS = {"torch's default": {}, "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-            **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (0, 1000, 10_000, 100_000)}}
+            **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (0, 1000, 10_000, 30_000)}}
 STEPS = """
 import sys, time, torch
 from loss import R4CLoss
