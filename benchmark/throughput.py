@@ -56,13 +56,15 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--not_compiled", action="store_true", help="leave out --compile, which takes minutes")
     options = parser.parse_args()
     device, size = select_device(options.device), options.batch_size
     labels = (torch.rand(size, LABELS, device=device) < 0.2).float()
     images = torch.randn(size, 3, options.image_size, options.image_size, device=device)
 
     steps, peaks = {}, {}
-    for amp, compiled, channels_last in itertools.product((False, True), repeat=3):
+    may_compile = (False,) if options.not_compiled else (False, True)
+    for amp, compiled, channels_last in itertools.product((False, True), may_compile, (False, True)):
         memory = torch.channels_last if channels_last else torch.contiguous_format
         before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         model = build_model(options.model, LABELS).to(device, memory_format=memory)
