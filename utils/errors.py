@@ -24,7 +24,7 @@ _ADVICE = {
 
 # Words in torch's errors.
 _OTHER_PROCESS = ("another process of this training has ended", "Connection closed by peer",
-                  "Connection reset by peer", "gloo")
+                  "Connection reset by peer", "gloo/transport")
 _SHARED_MEMORY = ("Bus error", "shared memory", "file </torch_")
 _MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED", "DataLoader worker (pid")
 
