@@ -80,6 +80,7 @@ def in_every_process(main: Callable[..., Any]) -> Callable[..., Any]:
         _join()
         try:
             result = main(*args)
+            meet()  # the main process may still write
         except SystemExit as stop:  # of argparse, which only the main process shows; or of `meet`
             if stop.code and not getattr(stop, "is_known", False):
                 _exchange(2 if is_main() else 2 + _SILENT)

@@ -219,8 +219,7 @@ def log_of(ucm) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("options", [(), ("--cache", "--train_batch_size", "5", "--val_batch_size", "1",
-                                          "--num_workers", "1")], ids=len)
+@pytest.mark.parametrize("options", [(), ("--cache", "--train_batch_size", "5", "--val_batch_size", "1")], ids=len)
 def test_two_processes_train_as_one(ucm, tmp_path, options):
     found = {}
     for number in (1, 2):
