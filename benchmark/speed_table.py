@@ -33,6 +33,12 @@ def comparisons() -> str:
         rows.append((f"an epoch of UCM, {epoch['model']}, {epoch['image_size']} px",
                      f"{seconds['this_project']:.1f} s", f"{what}: {seconds[side]:.1f} s",
                      epoch["times_as_fast"][side]))
+    checkpoint = _read("checkpoint")
+    times = checkpoint["seconds"]
+    rows.append((f"an epoch of {checkpoint['model']} with {checkpoint['megabytes_per_epoch']:.0f} MB of checkpoints, on a "
+                 f"disk that takes {checkpoint['seconds_of_disk_per_epoch']:.1f} s for them",
+                 f"{times['in the background']:.1f} s", f"without checkpoints: {times['without']:.1f} s",
+                 times["without"] / times["in the background"]))
     rows.append((f"all metrics of {metrics['images']:,} images with {metrics['labels']} labels",
                  f"{max(metrics['seconds'].values()):.2f} s", "", None))
     lines = ["| | this project | compared with | times as fast |", "|---|---|---|---|"]
@@ -75,9 +81,31 @@ def distributed_runs() -> str:
     return "\n".join(lines) + "\n"
 
 
+def busy_machine() -> str:
+    """A step of training by how long OpenMP's threads spin, alone and beside a program on each core."""
+    lines = ["| | alone | to torch's default | beside a program on each core | to the fair share |", f"|{'---|' * 5}"]
+    lines += [f"| {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | {row['busy_ms']:.0f} ms | "
+              f"{row['busy_to_fair_share']:.2f} |" for name, row in _read("busy")["settings"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def timm() -> str:
+    """Images per second of training and validation, end to end, by this project and by timm's train.py."""
+    lines = ["| | this project | timm | times as fast |", "|---|---|---|---|"]
+    for file in sorted(RESULTS.glob("timm_*_cpu.json")):
+        result = _read(file.stem.removesuffix("_cpu"))
+        speeds, (_, network, size, _) = result["images_per_second"], file.stem.split("_")
+        for name, ratio in result["times_as_fast_as"].items():
+            _, *how, precision = name.split(", ")
+            ours = speeds[f"this project, {precision}"]
+            lines.append(f"| {network}, {size.replace('px', ' px')}, {precision} | {ours:.1f} | {', '.join(how)}: "
+                         f"{speeds[name]:.1f} | {ratio:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}_cpu.json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    print(comparisons(), throughput(), distributed_cost(), distributed_runs(), sep="\n")
+    print(comparisons(), throughput(), busy_machine(), timm(), distributed_cost(), distributed_runs(), sep="\n")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmark import explore, reproduce
-from benchmark.speed_table import comparisons, distributed_cost, distributed_runs, throughput
+from benchmark.speed_table import busy_machine, comparisons, distributed_cost, distributed_runs, throughput, timm
 from conftest import ROOT
 from model import build_model
 
@@ -34,7 +34,8 @@ def test_the_readme_has_the_headline_and_the_study_its_exploration():
     assert explore.table() in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("rows", [comparisons, throughput, distributed_cost, distributed_runs])
+@pytest.mark.parametrize("rows", [
+    comparisons, throughput, busy_machine, timm, distributed_cost, distributed_runs])
 def test_the_speed_tables_are_those_of_the_result_files(rows):
     assert rows() in (ROOT / "benchmark" / "README.md").read_text(encoding="utf-8")
 
