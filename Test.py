@@ -180,6 +180,7 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
               "image_size": size, "all_views": args.all_views, "amp": args.amp, "other_data": other_data(args),
               "digests": {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in
                           {"images": "\n".join(image.name for image in results.images).encode(),
+                           "files": "\n".join(fingerprints(results.images)).encode(),
                            "labels": np.ascontiguousarray(results.labels, np.uint8)}.items()},
               "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}

@@ -19,8 +19,9 @@ _SPLITS = {name + suffix: split
                                 "test": ("test", "testing")}.items()
            for name in names for suffix in ("", "_set")}
 
-_KIND = r"(?:images?|imgs?|data|jpe?g|png|tiff?)"
-_OF_SPLIT = re.compile(rf"{_KIND}[ _-]?({'|'.join(_SPLITS)}|tr|ts|te)|({'|'.join(_SPLITS)}|tr|ts|te)[ _-]?{_KIND}")
+_MORE_SPLITS = ("tr", "te", "ts", "eval", "dev", "holdout", "fold")
+_KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*_SPLITS, *_MORE_SPLITS))})"
+_OF_SPLIT = re.compile(f"{_KIND}[ _-]?{_ANY_SPLIT}|{_ANY_SPLIT}[ _-]?{_KIND}")
 
 # Names of folders for the bands or the annotations of the same places.
 _NOT_CLASSES = {"image", "images", "img", "imgs", "rgb", "nir", "ndvi", "mask", "masks", "label", "labels", "gt",
@@ -57,7 +58,8 @@ def image_classes(images: dict[str, list[Path]], classes: dict[Path, str], names
         if first != name:
             image = next(image for image, known in classes.items() if known == name)
             raise InputError(f"the classes '{first}' and '{name}' differ only in case, blanks, hyphens, apostrophes, "
-                             f"invisible signs or zeros of a number, as in {image}; rename or merge them")
+                             f"invisible signs, zeros of a number or punctuation at the ends, as in {image}; rename or "
+                             "merge them")
     if names and found <= set(names):
         return ImageClasses(names, classes)
     copies = [name for name in sorted(found) if COPY.sub("", name) in found - {name}]
@@ -98,6 +100,7 @@ def find_class_images(folders: dict[str, Path],
             if name not in known:
                 raise InputError(f"image {image} lies next to the class folders; move it into the folder of its class")
             classes[image] = unicodedata.normalize("NFC", name)
+        _warn_of_folders_inside(folder, images[split], known)
         empty = known - {image.relative_to(folder).parts[0] for image in images[split]}
         if empty:
             raise InputError(f"class folder {folder / min(empty)} holds no images ({', '.join(IMAGE_SUFFIXES)}); "
@@ -136,6 +139,28 @@ def _check_classes(folder: Path, names: set[str]) -> None:
     if only_folders:
         warn(f"{summarize_names(only_folders, 'class folder')} in {folder} hold no images but in folders: are these "
              "the classes?")
+
+
+def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str]) -> None:
+    """Warn of folders inside class folders that are named like another class or like a split."""
+    known = {spelling(name): name for name in classes}
+    inside = []
+    for place in sorted({image.parent for image in images}):
+        own, *below = place.relative_to(folder).parts
+        if any(known.get(spelling(name), own) != own or name.lower() in _SPLITS for name in below):
+            inside.append(f"{place}: {own}")
+    if inside:
+        warn(f"{summarize_names(inside, 'folder')} are named like another class or a split; their images are taken for "
+             "the class of the outermost folder")
+
+
+def warn_of_unused_split(root: Path) -> None:
+    """Warn of folders that are named like a split, but are not taken for one."""
+    names = [folder.name for folder in subfolders(unpacked(root))
+             if {*_SPLITS, *_MORE_SPLITS} & set(re.split(r"[^a-z]+", folder.name.lower()))]
+    if len(names) > 1:
+        warn(f"{summarize_names(names, 'folder')} in {root} are named like a split, but all images are split anew: name "
+             "them train, val and test if they are one")
 
 
 def split_folders(root: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ import torch
 from utils.errors import InputError, summarize_names, warn
 from utils.metrics import RARE
 
-from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked
+from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked, warn_of_unused_split
 from .image_list import (
     SIBLING,
     find_images,
@@ -202,6 +202,8 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         folders, table = split_folders(root), table or _custom_table(layout, root)
         if table:
             images = {split: find_images(folder, table) for split, folder in folders.items()}
+            if "all" in folders:
+                warn_of_unused_split(root)
         else:
             images, labels = find_class_images(folders, label_names)
     _warn_of_duplicates(list(dict.fromkeys(sum(images.values(), []))), list(folders.values()))

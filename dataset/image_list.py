@@ -26,11 +26,16 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 
 # What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2".
 COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
+
+# Words for what is made of an image, before or behind its name; and any word behind a number.
+_VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot|mirror|crop|resiz|original|copy|thumb|small|preview|mask|seg|"
+                      r"label|gt|superpixel|\d+deg|\d+x)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
 # augmentations by Roboflow.
-SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|red|green|blue|nir|VV|VH|HH|HV|(?<=\d[ _-])[TVWZ])$", re.IGNORECASE)
+SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|nir|VV|VH|HH|HV|(?<=\d[ _-])(?:red|green|blue|[TVWZ]))$",
+                     re.IGNORECASE)
 
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
@@ -78,8 +83,12 @@ def spelling(name: str) -> str:
     with suppress(UnicodeError):
         name = name.encode("cp1252").decode()
     letters = unicodedata.normalize("NFKC", name).casefold()
-    letters = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf" and letter not in "'’‘`´ʼ")
-    words = re.sub(r"(?<=\w)[-‐–—_\s]+(?=\w)", " ", letters.strip(".,?!* "))
+    letters = "".join(letter for letter in letters
+                      if unicodedata.category(letter) != "Cf" and letter not in "'’‘`´ʼ")
+    if len(bare := letters.strip(".,?!* ")) > 1:  # but A* is a grade
+        letters = bare
+    letters = re.sub(r"(?<=[\s_])-(?=\d)", "−", letters)  # a negative number
+    words = re.sub(r"(?<=\w)[-‐–—_\s]+(?=\w)", " ", letters)
     words = re.sub(r"(?<!\d) | (?!\d)", "", words)
     return re.sub(r"^(\d+)\.0+$", r"\1", re.sub(r"(?<![\d.,])0+(?=\d)", "", words))
 
@@ -87,9 +96,10 @@ def spelling(name: str) -> str:
 def originals(stem: str) -> Iterator[str]:
     """The names of which this one may be a copy, a mask, a thumbnail or an augmentation: without words at an end."""
     signs = list(re.finditer(r"[ _.@()+-]+", stem))
-    starts = [0, *(sign.end() for sign in signs if _WORD.search(stem[:sign.start()]))]
-    ends = [len(stem), *(sign.start() for sign in signs if _WORD.search(stem[sign.end():])
-                         or COPY.fullmatch(stem[sign.start():]))]
+    starts = [0, *(sign.end() for sign in signs if _VERSION.search(stem[:sign.start()]))]
+    ends = [len(stem), *(sign.start() for sign in signs
+                         if _VERSION.search(stem[sign.end():]) or COPY.fullmatch(stem[sign.start():])
+                         or stem[:sign.start()][-1:].isdigit() and _WORD.search(stem[sign.end():]))]
     return (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
 
 
@@ -102,8 +112,9 @@ def check_name(name: str, what: str = "the file name") -> None:
 def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor added by a system: macOS to archives, a NAS (thumbnails and
     deleted images), Windows to disks, Office to a table that is open. An image that iCloud holds is a hidden file."""
-    return name.endswith(".icloud") or not name.startswith((".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$", "lost+found",
-                                "System Volume Information", "__pycache__"))
+    return name.endswith(".icloud") or not name.startswith((
+        ".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "~$", "lost+found", "System Volume Information",
+        "__pycache__"))
 
 
 def images_at(paths: Sequence[str | Path]) -> list[Path]:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from html.entities import html5
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,9 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
                              + _advice(title, header, wrong, values[wrong]))
         _add_row(rows, key, np.array([CELLS[value.casefold()] for value in values], dtype=np.uint8), where)
     everywhere = np.all(list(rows.values()), axis=0) & (len(rows) > 1)
-    dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or _BOOKKEEPING.fullmatch(name)
+    of_images = {name for name in names if _BOOKKEEPING.fullmatch(name)}
+    of_images -= {"train"} if len(of_images) == 1 else set()  # the vehicle
+    dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or name in of_images
                or re.sub(r"\.\d+$", "", name) in set(names) - {name}]  # pandas numbers repeated titles
     if dubious and not known:
         warn(f"{path}: {summarize_names(dubious, 'column')} may be no labels, by the title or because all cells are 1; "
@@ -210,7 +213,8 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
             raise InputError(f"{where}: {1 + len(values)} cells, but the header has 2; write the labels of an image "
                              'into one cell with semicolons, "sea;sand"')
         cell = unicodedata.normalize("NFC", values[0])
-        if entity := re.search(r"&(?:#\d+|\w+);", cell):
+        entity = re.search(r"&(#\d+|\w+;)", cell)
+        if entity and (entity[1] in html5 or entity[1].startswith("#")):
             raise InputError(f"{where}: '{entity[0]}' is a sign as web pages write it; write the sign itself")
         is_name = single_label or cell in (known or ())
         labels = {name.strip() for name in ([cell] if is_name else cell.split(separator))} - {""}
@@ -226,7 +230,8 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
             first = spellings.setdefault(spelling(name), name)
             if first != name:
                 raise InputError(f"{where}: label '{name}' differs from '{first}' above only in case, blanks, hyphens, "
-                                 "apostrophes, invisible signs or zeros of a number; use one spelling")
+                                 "apostrophes, invisible signs, zeros of a number or punctuation at the ends; use one "
+                                 "spelling")
         _add_row(present, key, labels, where, "write all labels of an image into one row, as in sea;sand")
     names = known or sorted(spellings.values())
     if not names:
@@ -245,7 +250,7 @@ def _check_label(name: str, where: str, single_label: bool) -> None:
     if re.search(r"\d", name) and _SEVERAL_NUMBERS.fullmatch(name):
         raise InputError(f"{where}: '{name}' is several numbers; separate them by semicolons, as in 3;17, under the "
                          "header image,labels")
-    if _SCORED.fullmatch(name) and not _RANGE.search(name):
+    if not single_label and _SCORED.fullmatch(name) and not _RANGE.search(name):
         raise InputError(f"{where}: the label {name} has a score; write the names of the labels that are present alone")
     if _BRACKETED.fullmatch(name) or name.count("(") != name.count(")"):
         raise InputError(f"{where}: the label {name} has brackets or quotes; write "
@@ -271,7 +276,8 @@ def warn_of_combinations(where: Path, names: list[str]) -> None:
              "one spelling")
     found = set()
     singles = {name.casefold() for name in names}
-    for separator in (r"\s*[+/&]\s*|\s+[-–—]\s+", r"\s*(?:\\n|[,|:•،\\])\s*", r"\s+(?:and|und|et|y|e)\s+", r"\s+", "_", "-"):
+    for separator in (r"\s*[+/&]\s*|\s+[-–—]\s+", r"\s*(?:\\n|,(?!_)|[|:•،\\])\s*",
+                      r"\s+(?:and|und|et|y|e)\s+", r"\s+", "_", "-"):
         words = {name: set(re.split(separator, name.casefold())) for name in names}
         uses = Counter(word for several in words.values() for word in several)
         repeated = {word for word in uses if word and uses[word] > 1}

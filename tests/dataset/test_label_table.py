@@ -91,6 +91,13 @@ def test_columns_that_may_be_no_labels(tmp_path, capsys, title):
     assert "1 column (land) may be no labels" in capsys.readouterr().err
 
 
+def test_a_label_called_train(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("image,car,train\na,1,0\nb,0,1\n")
+    assert read_label_table(tmp_path / "t.csv").names == ["car", "train"] and not capsys.readouterr().err
+    (tmp_path / "t.csv").write_text("image,car,train,test\na,1,0,1\nb,0,1,0\n")
+    assert read_label_table(tmp_path / "t.csv") and "2 columns (train, test) may be no labels" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["sep=;\nimage;sea;sand\na;1;0\n", "image,sea,sand,,\na,1,0,,\n,,,,\n"])
 def test_what_excel_adds(tmp_path, content):
     (tmp_path / "t.csv").write_text(content)
@@ -116,7 +123,7 @@ def test_cells_that_are_no_names(tmp_path, cell, message):
 
 @pytest.mark.parametrize("names", [
     ["0-10%", "10 - 30 %", "<90%"], ["dilution 1:10", "dilution 1:100"], ["#1", "#harbour"], ["site 1", "site 11", "site 1 1"],
-    ["1.05", "1.5"], ["peche", "pêche"], ["A", "A+", "A-"]])
+    ["1.05", "1.5"], ["peche", "pêche"], ["A", "A+", "A-", "A*"], ["temp_-5", "temp_5"], ["sand&gravel", "H&M"]])
 def test_names_that_are_right(tmp_path, names):
     for header in ("label", "labels"):
         content = f"image,{header}\n" + "".join(f"{number},{name}\n" for number, name in enumerate(names))

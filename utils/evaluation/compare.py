@@ -162,7 +162,11 @@ def check_comparable(runs: list[Run]) -> None:
             warn(f"{first.folder} was tested {_named(data[0])}, {run.folder} {_named(data[1])}: are these the same "
                  "data?")
         digests = [report.get("digests", {}) for report in reports]
-        if digests[0].get("images") == digests[1].get("images") and digests[0] != digests[1]:
+        differing = {name for name in digests[0].keys() & digests[1].keys() if digests[0][name] != digests[1][name]}
+        if "files" in differing and "images" not in differing:
+            warn(f"{first.folder} and {run.folder} were tested on images of the same names with different content: are "
+                 "these the same data?")
+        elif differing == {"labels"}:
             warn(f"{first.folder} and {run.folder} were tested on the same images with different labels: test the "
                  "older one again")
 

@@ -198,6 +198,16 @@ def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
     assert "tested with --data_root other" in out
 
 
+def test_other_images_of_the_same_names_are_warned_of(tmp_path, capsys):
+    runs = [write_run(tmp_path / name, 0.5, seed=seed) for seed, name in enumerate("ab")]
+    for run, content in zip(runs, "pq"):
+        file = run / "test_best" / "metrics.json"
+        digests = {"images": "names", "labels": "same", "files": content}
+        file.write_text(json.dumps({**json.loads(file.read_text()), "digests": digests}))
+    compare(tmp_path, *runs)
+    assert f"{runs[0]} and {runs[1]} were tested on images of the same names with different" in capsys.readouterr().err
+
+
 def test_a_start_from_a_file_is_none_from_imagenet():
     records = [{"args": {"loss": "r4c", "pretrained": "none", "pretrained_path": None}},
                {"args": {"loss": "r4c", "pretrained": "imagenet", "pretrained_path": "/a/b.pth"}}]
