@@ -235,7 +235,7 @@ def test_threads_stop_spinning_unless_the_user_has_said_how_they_wait(program, c
         runpy.run_path({program!r}, run_name="__main__")"""
     plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=plain | chosen, capture_output=True, text=True)
-    expected = {"GOMP_SPINCOUNT": "None" if chosen else "10000", "OMP_WAIT_POLICY": "None", **chosen}
+    expected = {"GOMP_SPINCOUNT": "None" if chosen else "1000", "OMP_WAIT_POLICY": "None", **chosen}
     assert done.stdout.split() == list(expected.values())
 
 

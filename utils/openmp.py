@@ -10,4 +10,4 @@ def limit_spinning() -> None:
     does not run, and the others waste the rest of the machine. benchmark/busy_cpu.py has compared lengths of the wait.
     """
     if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-        os.environ["GOMP_SPINCOUNT"] = "10000"
+        os.environ["GOMP_SPINCOUNT"] = "1000"
