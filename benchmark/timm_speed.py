@@ -4,12 +4,13 @@
     python benchmark/timm_speed.py --data_root data/AID --timm_train train.py
 
 The same class folders, network, batch size, image size and optimizer. timm draws a crop and flips, we also rotate. The
-seconds of an epoch are the difference of two runs, of one epoch and of several, so that the start does not count; medians
-of runs taken in turns. timm is installed by pip into a temporary folder; its train.py, which is not part of the package,
-is at https://github.com/huggingface/pytorch-image-models.
+seconds of an epoch are those from the end of the first epoch to the end of the last one; medians of runs taken in turns.
+timm is installed by pip into a temporary folder; its train.py, which is not part of the package, is at
+https://github.com/huggingface/pytorch-image-models.
 """
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from utils.options import Parser, select_device
 PACKAGES = ["timm", "huggingface_hub", "safetensors", "pyyaml"]
 TIMM_NAMES = {"MobileNet-V2": "mobilenetv2_100", "Resnet-50": "resnet50", "Resnet-18": "resnet18"}
 OURS = "this project"
+END_OF_EPOCH = r"epoch \d+/\d+ lr |Current checkpoints:"
 
 
 def link_images(data_root: Path, folder: Path, train: int, val: int) -> int:
@@ -63,13 +65,18 @@ def commands(options, device: str, folder: Path, classes: int) -> dict[str, list
     return found
 
 
-def seconds_of(command: list[str], site: Path) -> float:
-    start = time.perf_counter()
-    ended = subprocess.run([sys.executable, *command], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           env={**os.environ, "PYTHONPATH": str(site)}, check=False)
-    if ended.returncode:
-        raise InputError(f"this failed: python {' '.join(command)}\n{ended.stdout[-2000:]}")
-    return time.perf_counter() - start
+def seconds_of_epoch(command: list[str], epochs: int, site: Path) -> float:
+    """Seconds of an epoch, of `epochs` after a first one."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([sys.executable, *command, str(1 + epochs)], cwd=ROOT, env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    ends, lines = [], []
+    for line in process.stdout:
+        lines.append(line)
+        ends += [time.perf_counter()] if re.search(END_OF_EPOCH, line) else []
+    if process.wait() or len(ends) != 1 + epochs:
+        raise InputError(f"this failed: python {' '.join(command)} {1 + epochs}\n{''.join(lines[-30:])}")
+    return (ends[-1] - ends[0]) / epochs
 
 
 def main() -> None:
@@ -96,8 +103,7 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(options.repeats):
             for name, command in contestants.items():
-                first, longer = (seconds_of([*command, str(epochs)], site) for epochs in (1, 1 + options.epochs))
-                times[name].append((longer - first) / options.epochs)
+                times[name].append(seconds_of_epoch(command, options.epochs, site))
         version = next(path.name.split("-")[1].removesuffix(".dist") for path in site.glob("timm-*.dist-info"))
     seconds = {name: statistics.median(values) for name, values in times.items()}
     images = options.images + options.images // 2
