@@ -94,10 +94,12 @@ def timm() -> str:
     lines = ["| | this project | timm | times as fast |", "|---|---|---|---|"]
     for file in sorted(RESULTS.glob("timm_*_cpu.json")):
         result = _read(file.stem.removesuffix("_cpu"))
-        speeds, (_, network, size, precision, _) = result["images_per_second"], file.stem.split("_")
-        lines += [f"| {network}, {size.replace('px', ' px')}, {precision} | {speeds['this project']:.1f} | "
-                  f"{name.removeprefix('timm, ')}: {speeds[name]:.1f} | {ratio:.2f} |"
-                  for name, ratio in result["times_as_fast_as"].items()]
+        speeds, (_, network, size, _) = result["images_per_second"], file.stem.split("_")
+        for name, ratio in result["times_as_fast_as"].items():
+            _, *how, precision = name.split(", ")
+            ours = speeds[f"this project, {precision}"]
+            lines.append(f"| {network}, {size.replace('px', ' px')}, {precision} | {ours:.1f} | {', '.join(how)}: "
+                         f"{speeds[name]:.1f} | {ratio:.2f} |")
     return "\n".join(lines) + "\n"
 
 
