@@ -94,7 +94,7 @@ def timm() -> str:
     lines = ["| | this project | timm | times as fast |", "|---|---|---|---|"]
     for file in sorted(RESULTS.glob("timm_*_cpu.json")):
         result = _read(file.stem.removesuffix("_cpu"))
-        speeds, (_, network, size, _) = result["images_per_second"], file.stem.split("_")
+        speeds, (_, network, size, *_) = result["images_per_second"], file.stem.split("_")
         for name, ratio in result["times_as_fast_as"].items():
             _, *how, precision = name.split(", ")
             ours = speeds[f"this project, {precision}"]

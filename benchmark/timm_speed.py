@@ -55,14 +55,11 @@ def commands(options, device: str, folder: Path, classes: int) -> dict[str, list
             TIMM_NAMES[name], "--num-classes", str(classes), "--input-size", "3", size, size, "-b", "16", "-vb", "64",
             "--opt", "adam", "--lr", "1e-4", "--weight-decay", "0", "--color-jitter", "0", "--vflip", "0.5", "--device", device,
             "--warmup-epochs", "0", "--cooldown-epochs", "0", "--output", str(folder.parent / "timm")]
-    found = {}
-    for precision in ("float32", "bfloat16")[:1 + options.bfloat16]:
-        amp = precision == "bfloat16"
-        found |= {f"{OURS}, {precision}": [*ours, *["--amp"] * amp, "--max_epoch"],
-                  **{f"timm, {how}, {precision}": [*timm, *more, *["--amp", "--amp-dtype", "bfloat16"] * amp, "--epochs"]
-                     for how, more in {"defaults": [], "channels last, 1 worker": ["--channels-last", "--workers", "1"],
-                                       "channels last, 2 workers": ["--channels-last", "--workers", "2"]}.items()}}
-    return found
+    amp, precision = options.bfloat16, "bfloat16" if options.bfloat16 else "float32"
+    return {f"{OURS}, {precision}": [*ours, *["--amp"] * amp, "--max_epoch"],
+            **{f"timm, {how}, {precision}": [*timm, *more, *["--amp", "--amp-dtype", "bfloat16"] * amp, "--epochs"]
+               for how, more in {"defaults": [], "channels last, 1 worker": ["--channels-last", "--workers", "1"],
+                                 "channels last, 2 workers": ["--channels-last", "--workers", "2"]}.items()}}
 
 
 def seconds_of_epoch(command: list[str], epochs: int, site: Path) -> float:
@@ -89,7 +86,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=480, help="of training; half as many are validated on")
     parser.add_argument("--epochs", type=int, default=2, help="that are timed, after one")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--bfloat16", action="store_true", help="measure bfloat16 too")
+    parser.add_argument("--bfloat16", action="store_true", help="mixed precision in place of float32")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = select_device(options.device)
@@ -107,7 +104,7 @@ def main() -> None:
         version = next(path.name.split("-")[1].removesuffix(".dist") for path in site.glob("timm-*.dist-info"))
     seconds = {name: statistics.median(values) for name, values in times.items()}
     images = options.images + options.images // 2
-    write_result(f"timm_{options.model}_{options.image_size}px", device, {
+    write_result(f"timm_{options.model}_{options.image_size}px{'_bfloat16' * options.bfloat16}", device, {
         "timm": version, "images_per_epoch": images, "epochs": options.epochs, "repeats": options.repeats,
         "images_per_second": {name: images / value for name, value in seconds.items()},
         "times_as_fast_as": {name: value / seconds[f"{OURS}, {name.split(', ')[-1]}"] for name, value in seconds.items()
