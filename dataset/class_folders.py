@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _SPLITS = {name + suffix: split
                                 "test": ("test", "testing")}.items()
            for name in names for suffix in ("", "_set")}
 
-_MORE_SPLITS = ("tr", "te", "ts", "eval", "dev", "holdout", "fold")
+_MORE_SPLITS = ("tr", "te", "ts", "trainval", "trainset", "testset", "valset", "eval", "evaluation", "dev", "holdout")
 _KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*_SPLITS, *_MORE_SPLITS))})"
 _OF_SPLIT = re.compile(f"{_KIND}[ _-]?{_ANY_SPLIT}|{_ANY_SPLIT}[ _-]?{_KIND}")
 
@@ -107,7 +108,7 @@ def find_class_images(folders: dict[str, Path],
                              "add some, or delete it")
     found = image_classes(images, classes, names)
     if found.names != names:
-        warn_of_combinations(next(iter(folders.values())), found.names)
+        warn_of_combinations(next(iter(folders.values())), found.names, of_folders=True)
     return images, found
 
 
@@ -128,6 +129,8 @@ def _check_classes(folder: Path, names: set[str]) -> None:
                          "split train, val and test; else move the classes' folders into one folder, or give list "
                          "files with the class of each image")
     of_splits = [name for name in sorted(names) if _OF_SPLIT.fullmatch(name.lower())]
+    if names == set(_named_like_splits(names)):
+        of_splits = sorted(names)
     if len(of_splits) > 1:
         raise InputError(f"the folders {', '.join(of_splits)} in {folder} are named like a split, not like classes: "
                          "name them train, val and test, and put the images of each class into a folder in them")
@@ -156,11 +159,21 @@ def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str])
 
 def warn_of_unused_split(root: Path) -> None:
     """Warn of folders that are named like a split, but are not taken for one."""
-    names = [folder.name for folder in subfolders(unpacked(root))
-             if {*_SPLITS, *_MORE_SPLITS} & set(re.split(r"[^a-z]+", folder.name.lower()))]
-    if len(names) > 1:
-        warn(f"{summarize_names(names, 'folder')} in {root} are named like a split, but all images are split anew: name "
-             "them train, val and test if they are one")
+    names = _named_like_splits(folder.name for folder in subfolders(unpacked(root)))
+    if names:
+        warn(f"{summarize_names(names, 'folder')} in {root} are named like a split, but all images are split anew: "
+             "name them train, val and test if they are one")
+
+
+def _named_like_splits(names: Iterable[str]) -> list[str]:
+    """Those that hold a word for a split, or for one of several folds; none if they hold only one such word."""
+    found = {}
+    for name in names:
+        words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)  # of train_v2, imagesTr
+        words = {word.lower() for word in words} & {*_SPLITS, *_MORE_SPLITS}
+        if words or re.fullmatch(r"fold\W*\d+", name.lower()) or _OF_SPLIT.fullmatch(name.lower()):
+            found[name] = min(words, default=name)
+    return list(found) if len(set(found.values())) > 1 else []
 
 
 def split_folders(root: Path) -> dict[str, Path]:

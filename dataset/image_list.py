@@ -28,14 +28,14 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
 
 # Words for what is made of an image, before or behind its name; and any word behind a number.
-_VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot|mirror|crop|resiz|original|copy|thumb|small|preview|mask|seg|"
-                      r"label|gt|superpixel|\d+deg|\d+x)", re.IGNORECASE)
+_VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot(?![tu])|mirror|crop|resiz|original|copy|thumb|small|preview|"
+                      r"mask|seg|label|gt|superpixel|\d+deg|\d+x)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
 # augmentations by Roboflow.
-SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|nir|VV|VH|HH|HV|(?<=\d[ _-])(?:red|green|blue|[TVWZ]))$",
-                     re.IGNORECASE)
+SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|rgb|nir|swir|depth|thermal|VV|VH|HH|HV|"
+                     r"(?<=\d[ _-])(?:red|green|blue|ir|gre|reg|[TVWZ]))$", re.IGNORECASE)
 
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:

@@ -266,9 +266,9 @@ def check_class(name: str, where: str) -> None:
     _check_label(name, where, single_label=True)
 
 
-def warn_of_combinations(where: Path, names: list[str]) -> None:
-    """Warn of names that look like several: made of other names, or of words that recur; and of those that differ in
-    accents alone."""
+def warn_of_combinations(where: Path, names: list[str], of_folders: bool = False) -> None:
+    """Warn of names that look like several: made of other names, or of words that recur, as those of folders may; and
+    of those that differ in accents alone."""
     plain = {name: re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", name)).casefold() for name in names}
     alike = [name for name in names if list(plain.values()).count(plain[name]) > 1]
     if alike:
@@ -285,7 +285,7 @@ def warn_of_combinations(where: Path, names: list[str]) -> None:
         # Dense forest, sparse forest, dense grass and sparse grass are labels; 20 names made of 5 words are not, and
         # neither are names mostly of one, two and three words that recur.
         lengths = {len(several) for several in words.values()}
-        is_sign = "/" in separator or len(names) > 2 * len(uses)
+        is_sign = "/" in separator or not of_folders and len(names) > 2 * len(uses)
         if is_sign or len(lengths) > 2 and len(of_repeated) > len(names) / 2:
             found |= of_repeated
         found |= {name for name in names if len(words[name]) > 1 and (
