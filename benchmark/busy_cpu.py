@@ -22,7 +22,7 @@ from utils.errors import exit_cleanly
 from utils.options import Parser
 
 SETTINGS = {"torch's default": {}, "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-            **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (0, 1000, 10_000, 30_000)}}
+            **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (1000, 10_000, 30_000, 100_000)}}
 STEPS = """
 import sys, time, torch
 from loss import R4CLoss
@@ -72,7 +72,7 @@ def main() -> None:
                     times[where][name].append(seconds_of_step(setting, options.model, options.steps))
     idle, busy = ({name: statistics.median(values) for name, values in times[where].items()} for where in times)
     default = idle["torch's default"]
-    write_result("busy", torch.device("cpu"), {
+    write_result(f"busy_{options.model}", torch.device("cpu"), {
         "model": options.model, "steps": options.steps, "repeats": options.repeats, "cores": cores(),
         "settings": {name: {"idle_ms": 1000 * idle[name], "busy_ms": 1000 * busy[name],
                             "idle_to_default": idle[name] / default, "busy_to_fair_share": busy[name] / (2 * default)}
