@@ -1,5 +1,5 @@
-"""Claim: on a machine that is busy with other programs, Train.py's setting of OpenMP keeps a training step within 3
-times its fair share of the cores, and costs at most 3 % on an idle one.
+"""Sought: the setting of OpenMP that keeps a training step within 3 times its fair share of the cores on a machine that
+is busy with other programs, and costs at most 3 % on an idle one.
 
     python benchmark/busy_cpu.py
 

@@ -85,7 +85,7 @@ def busy_machine() -> str:
     """A step of training by how long OpenMP's threads spin, alone and beside a program on each core."""
     lines = ["| | alone | to torch's default | beside a program on each core | to the fair share |", f"|{'---|' * 5}"]
     lines += [f"| {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | {row['busy_ms']:.0f} ms | "
-              f"{row['busy_to_fair_share']:.2f} |" for name, row in _read("busy")["settings"].items()]
+              f"{row['busy_to_fair_share']:.2f} |" for name, row in _read("busy_Resnet-18")["settings"].items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Claim: training and validation, end to end, are at least as fast as by timm's train.py at its best (channels last, 1 or
+"""Target: training and validation, end to end, are at least as fast as by timm's train.py at its best (channels last, 1 or
 2 workers) and 1.4 times as fast as by its defaults on a CPU; on a GPU at 512 px, where loading decides, 1.5 times.
 
     python benchmark/timm_speed.py --data_root data/AID --timm_train train.py
