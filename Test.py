@@ -170,16 +170,22 @@ def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Re
     return (scores + nan_if_unreadable)[:, [checkpoint.label_names.index(name) for name in results.label_names]]
 
 
-def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Results) -> dict[str, Any]:
+def digests_of(results: Results) -> dict[str, str]:
+    """What tells whether two tests are of the same images and labels: the files' names, their content, the labels."""
+    contents = {"images": "\n".join(image.name for image in results.images).encode(),
+                "files": "\n".join(fingerprints(results.images)).encode(),
+                "labels": np.ascontiguousarray(results.labels, np.uint8)}
+    return {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in contents.items()}
+
+
+def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Results,
+                digests: dict[str, str]) -> dict[str, Any]:
     """Write the tables of a test, and print them; returns the content of metrics.json."""
     scores, size, folder = results.scores[checkpoint.title], checkpoint.image_size, checkpoint.folder
     metadata = checkpoint.metadata
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
               "image_size": size, "all_views": args.all_views, "amp": args.amp, "other_data": other_data(args),
-              "digests": {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in
-                          {"images": "\n".join(image.name for image in results.images).encode(),
-                           "files": "\n".join(fingerprints(results.images)).encode(),
-                           "labels": np.ascontiguousarray(results.labels, np.uint8)}.items()},
+              "digests": digests,
               "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}
     write_report(folder, report, results.images, scores, results.labels)
@@ -242,7 +248,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     for path in (*[folder] * bool(draws), *(checkpoint.folder for checkpoint in checkpoints)):
         make_folder(path)
 
-    reports, unreadable = {}, []
+    reports, unreadable, digests = {}, [], {}
     for checkpoint in checkpoints:
         scores = compute_scores(args, checkpoint, results)
         results, scores, without_scores = results.split_off_nan(scores)
@@ -253,7 +259,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         if args.images:
             write_predictions(checkpoint.folder / "predictions.csv", results, checkpoint.title, unreadable)
         else:
-            reports[checkpoint.title] = save_report(args, checkpoint, results)
+            digests = digests or digests_of(results)
+            reports[checkpoint.title] = save_report(args, checkpoint, results, digests)
     if not distributed.is_main():
         return None
     for kind in ["predictions"] * bool(args.show_predictions) + ["gradcam"] * bool(args.show_gradcam):

@@ -1,5 +1,5 @@
-"""Claim: writing last.pth and best.pth, four times the network, costs an epoch less than 10 % of its time, even on a disk
-that takes half an epoch to write them: the network trains while a thread writes.
+"""Claim: writing last.pth and best.pth, four times the network, costs an epoch less than 10 % of its time, even on a
+disk that takes half an epoch to write them: the network trains while a thread writes.
 
     python benchmark/checkpoint_speed.py
 
@@ -58,7 +58,8 @@ def main() -> None:
             run(lambda: [save_checkpoint(Path(folder, name), checkpoint) for name in ("last.pth", "best.pth")])
 
         with mock.patch("os.fsync", lambda file: time.sleep(seconds_of_disk / 2)):
-            seconds = medians({"without": epoch, "before the next epoch": lambda: with_checkpoints(lambda write: write()),
+            seconds = medians({"without": epoch,
+                               "before the next epoch": lambda: with_checkpoints(lambda write: write()),
                                "in the background": lambda: with_checkpoints(in_thread)}, options.repeats, device)
             in_thread(lambda: None)
         megabytes = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6

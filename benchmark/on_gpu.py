@@ -47,7 +47,7 @@ CPU = torch.device("cpu")
 # Checks: each returns its figures, or raises AssertionError.
 
 def parity(device: torch.device, options: argparse.Namespace) -> dict[str, float]:
-    """Values and gradients of the losses, pixels of the augmentation, scores, metrics and Grad-CAM maps against the CPU."""
+    """Values and gradients of the losses, rotated pixels, scores, metrics and Grad-CAM maps against the CPU."""
     torch.backends.cudnn.allow_tf32 = False
     generator, differences = torch.Generator().manual_seed(0), {}
     for batch in (16, 64, 256)[:1 if options.dry else 3]:
@@ -88,7 +88,8 @@ class _Batches(list):
         return torch.cat([images for images, *_ in self])
 
 
-def _value_and_gradients(name: str, place: torch.device, features: Tensor, logits: Tensor, labels: Tensor) -> list[Tensor]:
+def _value_and_gradients(name: str, place: torch.device, features: Tensor, logits: Tensor,
+                         labels: Tensor) -> list[Tensor]:
     inputs = [tensor.to(place).requires_grad_() for tensor in (features, logits)]
     total, _ = build_loss(name)(*inputs, labels.to(place))
     gradients = torch.autograd.grad(total, inputs, allow_unused=True)
@@ -100,8 +101,8 @@ def _difference(expected: Tensor, found: Tensor) -> float:
 
 
 def synchronisation(device: torch.device, options: argparse.Namespace) -> dict[str, int]:
-    """An epoch with workers and a cache, in which each synchronisation of host and device raises, but for the one at the
-    epoch's end."""
+    """An epoch with workers and a cache, in which each synchronisation of host and device raises, but for the one at
+    the epoch's end."""
     split, size = load_data(options.dataset, options.data_root).splits["train"], 64 if options.dry else 224
     split = Split(split.images[:160], split.labels[:160])
     model = build_model("Resnet-18", split.labels.shape[1]).to(device, memory_format=torch.channels_last)
@@ -114,7 +115,8 @@ def synchronisation(device: torch.device, options: argparse.Namespace) -> dict[s
     with (tempfile.TemporaryDirectory() as folder, mock.patch.object(engine, "_check_finite", check_at_the_end),
           mock.patch.object(engine, "_SECONDS_BETWEEN_READINGS", float("inf"))):
         load = cached_images(split.images, size, Path(folder))
-        loader = build_loader(ImageDataset(split, train_transform(size), load), 16, 0 if options.dry else 4, device, True)
+        dataset, workers = ImageDataset(split, train_transform(size), load), 0 if options.dry else 4
+        loader = build_loader(dataset, 16, workers, device, shuffle=True)
         for mode in ("default", "error"):  # the first epoch compiles and allocates
             _raise_at_synchronisation(device, mode)
             engine.train_one_epoch(model, loader, R4CLoss(), optimizer, AugmentAndNormalize().to(device), device, mode)
@@ -127,8 +129,8 @@ def _raise_at_synchronisation(device: torch.device, mode: str) -> None:
 
 
 def repetition(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """The same seed twice, with --deterministic and without, and a run that is stopped and resumed: are the weights equal?
-    After the GPU, one more epoch on the CPU."""
+    """The same seed twice, with --deterministic and without, and a run that is stopped and resumed: are the weights
+    equal? After the GPU, one more epoch on the CPU."""
     name, size, workers = (options.model, "64", "0") if options.dry else ("Resnet-50", "224", "8")
     argv = ["--dataset", options.dataset, "--data_root", options.data_root, "--model", name, "--pretrained", "none",
             "--image_size", size, "--max_epoch", "3", "--lr", "1e-4", "--num_workers", workers, "--device", device.type,
@@ -159,8 +161,8 @@ def _stop_after_an_epoch(argv: list[str]) -> Path:
         return folders[0]
 
     start_run = Train.start_run
-    with (mock.patch.object(Train, "train_one_epoch", stop_in_second), mock.patch.object(Train, "start_run", note_folder),
-          suppress(KeyboardInterrupt)):
+    with (mock.patch.object(Train, "train_one_epoch", stop_in_second),
+          mock.patch.object(Train, "start_run", note_folder), suppress(KeyboardInterrupt)):
         Train.main(argv)
     return folders[0]
 
@@ -188,11 +190,13 @@ def items(options: argparse.Namespace) -> Iterator[tuple[str, float, list[str]]]
         return
     yield "synchronisation", 90, [*own, "--check", "synchronisation"]
     yield "loss_speed", 120, ["benchmark/loss_speed.py"]
-    for model, size, batch in (("Resnet-50", 512, 16), ("Resnet-50", 224, 64), ("Swin-T", 512, 16), ("VGGNet-16", 512, 16),
-                               ("Resnet-50", 512, 64), ("Resnet-50", 224, 16), ("Swin-T", 224, 64), ("VGGNet-16", 224, 64)):
+    for model, size, batch in (("Resnet-50", 512, 16), ("Resnet-50", 224, 64), ("Swin-T", 512, 16),
+                               ("VGGNet-16", 512, 16), ("Resnet-50", 512, 64), ("Resnet-50", 224, 16),
+                               ("Swin-T", 224, 64), ("VGGNet-16", 224, 64)):
         compiled = [] if (model, size, batch) == ("Resnet-50", 512, 16) else ["--not_compiled"]
         yield (f"throughput {model} {size} px {batch}", 60 if compiled else 240,
-               ["benchmark/throughput.py", "--model", model, "--image_size", str(size), "--batch_size", str(batch), *compiled])
+               ["benchmark/throughput.py", "--model", model, "--image_size", str(size), "--batch_size", str(batch),
+                *compiled])
     yield "epoch_speed", 240, ["benchmark/epoch_speed.py", *data, "--repeats", "1"]
     yield "step_speed", 240, ["benchmark/step_speed.py", *data, "--repeats", "3"]
     yield "repetition", 240, [*own, "--check", "repetition"]

@@ -35,8 +35,8 @@ def comparisons() -> str:
                      epoch["times_as_fast"][side]))
     checkpoint = _read("checkpoint")
     times = checkpoint["seconds"]
-    rows.append((f"an epoch of {checkpoint['model']} with {checkpoint['megabytes_per_epoch']:.0f} MB of checkpoints, on a "
-                 f"disk that takes {checkpoint['seconds_of_disk_per_epoch']:.1f} s for them",
+    rows.append((f"an epoch of {checkpoint['model']} with {checkpoint['megabytes_per_epoch']:.0f} MB of checkpoints, "
+                 f"on a disk that takes {checkpoint['seconds_of_disk_per_epoch']:.1f} s for them",
                  f"{times['in the background']:.1f} s", f"without checkpoints: {times['without']:.1f} s",
                  times["without"] / times["in the background"]))
     rows.append((f"all metrics of {metrics['images']:,} images with {metrics['labels']} labels",

@@ -1,11 +1,11 @@
-"""Target: training and validation, end to end, are at least as fast as by timm's train.py at its best (channels last, 1 or
-2 workers) and 1.4 times as fast as by its defaults on a CPU; on a GPU at 512 px, where loading decides, 1.5 times.
+"""Target: training and validation, end to end, are at least as fast as by timm's train.py at its best (channels last,
+1 or 2 workers) and 1.4 times as fast as by its defaults on a CPU; on a GPU at 512 px, where loading decides, 1.5 times.
 
     python benchmark/timm_speed.py --data_root data/AID --timm_train train.py
 
 The same class folders, network, batch size, image size and optimizer. timm draws a crop and flips, we also rotate. The
-seconds of an epoch are those from the end of the first epoch to the end of the last one; medians of runs taken in turns.
-timm is installed by pip into a temporary folder; its train.py, which is not part of the package, is at
+seconds of an epoch are those from the end of the first epoch to the end of the last one; medians of runs taken in
+turns. timm is installed by pip into a temporary folder; its train.py, which is not part of the package, is at
 https://github.com/huggingface/pytorch-image-models.
 """
 
@@ -49,12 +49,15 @@ def link_images(data_root: Path, folder: Path, train: int, val: int) -> int:
 def commands(options, device: str, folder: Path, classes: int) -> dict[str, list[str]]:
     """By contestant; the number of epochs comes last."""
     name, size = options.model, str(options.image_size)
-    ours = ["Train.py", "--dataset", "Custom", "--data_root", str(folder), "--loss", "ce", "--model", name, "--pretrained",
-            "none", "--image_size", size, "--lr", "1e-4", "--device", device, "--work-dir", str(folder.parent / "runs")]
-    timm = [str(options.timm_train), "--data-dir", str(folder), "--train-split", "train", "--val-split", "val", "--model",
-            TIMM_NAMES[name], "--num-classes", str(classes), "--input-size", "3", size, size, "-b", "16", "-vb", "64",
-            "--opt", "adam", "--lr", "1e-4", "--weight-decay", "0", "--color-jitter", "0", "--vflip", "0.5", "--device", device,
-            "--warmup-epochs", "0", "--cooldown-epochs", "0", "--output", str(folder.parent / "timm")]
+    ours = ["Train.py", "--dataset", "Custom", "--data_root", str(folder), "--loss", "ce", "--model", name,
+            "--pretrained", "none", "--image_size", size, "--lr", "1e-4", "--device", device,
+            "--work-dir", str(folder.parent / "runs")]
+    timm = [str(options.timm_train), "--data-dir", str(folder), "--train-split", "train", "--val-split", "val",
+            "--model", TIMM_NAMES[name], "--num-classes", str(classes), "--input-size", "3", size, size,
+            "-b", "16", "-vb", "64",
+            "--opt", "adam", "--lr", "1e-4", "--weight-decay", "0", "--color-jitter", "0", "--vflip", "0.5",
+            "--device", device, "--warmup-epochs", "0", "--cooldown-epochs", "0",
+            "--output", str(folder.parent / "timm")]
     amp, precision = options.bfloat16, "bfloat16" if options.bfloat16 else "float32"
     return {f"{OURS}, {precision}": [*ours, *["--amp"] * amp, "--max_epoch"],
             **{f"timm, {how}, {precision}": [*timm, *more, *["--amp", "--amp-dtype", "bfloat16"] * amp, "--epochs"]
@@ -93,8 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, site = Path(temporary, "Custom"), options.timm_site or Path(temporary, "site")
         if not options.timm_site:
-            subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), *PACKAGES],
-                           check=True)
+            subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site),
+                            *PACKAGES], check=True)
         classes = link_images(options.data_root, folder, options.images, options.images // 2)
         contestants = commands(options, device.type, folder, classes)
         times: dict[str, list[float]] = {name: [] for name in contestants}

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-# Pairs of items whose differences are in memory at a time, in two buffers. On a CPU: 2 MB of float32, which fits a core's
-# cache. On a GPU, where starting an operation costs more than most compute: 1 GB.
+# Pairs of items whose differences are in memory at a time, in two buffers. On a CPU: 2 MB of float32, which fits a
+# core's cache. On a GPU, where starting an operation costs more than most compute: 1 GB.
 _PAIRS_AT_ONCE, _PAIRS_AT_ONCE_ON_GPU = 2**18, 2**27
 
 

@@ -12,8 +12,10 @@ from torchvision import models
 
 
 class _WithFeatures:
-    """Make a layer return its input, R4C's features (B, D), along with its output, the logits (B, C). These are computed
-    in full precision, regardless of autocast: of two logits that bfloat16 rounds to one, neither ranks above the other.
+    """Make a layer return its input, R4C's features (B, D), along with its output, the logits (B, C).
+
+    Logits are computed in full precision, regardless of autocast: of two that bfloat16 rounds to one, neither ranks
+    above the other.
     """
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,8 +49,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Hand over a function that has another one run in a thread, which writes while the network trains. It waits for the
-    one before to end, and raises its error; so does leaving the context."""
+    """Hand over a function that has another one run in a thread, which writes while the network trains. It waits for
+    the one before to end, and raises its error; so does leaving the context."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         running: list[Future[None]] = []
 
