@@ -130,6 +130,9 @@ class Data:
         for name in names:
             if not self.splits[name].images:
                 raise InputError(f"too few images in {self.root} for a {name} set; add images, or give list files")
+        unlabelled = (~self.splits["train"].labels.any(1)).sum()
+        if 2 * unlabelled > len(self.splits["train"].labels):
+            warn(f"{unlabelled} of the {len(self.splits['train'].labels)} training images have no label")
         counts = self.splits["train"].labels.sum(0)
         rare = [f"{label}: {count}" for label, count in zip(self.label_names, counts) if count < RARE]
         if rare:

@@ -120,7 +120,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
             len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:]):
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
     alike = Counter(map(spelling, names))
-    repeated = {name for name in names if alike[spelling(name)] > 1 or name.casefold() in ("", *CELLS)
+    numbered = len(names) > 2 and any(names == [str(start + label) for label in range(len(names))] for start in (0, 1))
+    repeated = {name for name in names if alike[spelling(name)] > 1 or name.casefold() in ("", *CELLS) and not numbered
                 or re.fullmatch(r"unnamed: \d+", name.casefold())}
     if not names or repeated:
         found = f"repeated, unnamed or 0/1: {sorted(repeated)}" if repeated else "it has none"
@@ -238,8 +239,20 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
         raise InputError(f"{path} names no label in any row")
     if not known:
         warn_of_combinations(path, names)
+        if separator == ",":
+            _warn_of_split_names(path, names, present)
     return names, {key: np.array([name in labels for name in names], dtype=np.uint8)
                    for key, labels in present.items()}
+
+
+def _warn_of_split_names(path: Path, names: list[str], present: dict[str, set[str]]) -> None:
+    """Warn of labels that are only ever found together: they may be one name that holds commas."""
+    images = {name: frozenset(key for key, labels in present.items() if name in labels) for name in names}
+    uses = Counter(images.values())
+    together = [name for name in names if uses[images[name]] > 1 and len(images[name]) > 1]
+    if together:
+        warn(f"{path}: {summarize_names(together, 'label')} are on the same images always; if they are one name that "
+             "holds commas, write a semicolon behind each name, as in \"Beaches, dunes, sands;\"")
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:

@@ -43,6 +43,8 @@ def find_test_data(metadata: dict[str, Any], dataset: str | None, data_root: str
     if test_dir and training and not data_root:
         _check_list_of_run(test_dir, training)
     lists = {"test": test_dir or training["test_dir"]} if test_dir or (same_files and training["test_dir"]) else None
+    if lists and not Path(lists["test"]).exists() and not test_dir:
+        raise InputError(f"list file {lists['test']}, which this checkpoint's run tested, does not exist: {_ADVICE}")
     absent: list[str] = []
     source = find_source(dataset, data_root or training.get("data_root", "./data"), lists,
                          label_path or (training["label_path"] if same_files else None), metadata.get("label_names"),

@@ -23,7 +23,7 @@ DATA_PATH_OPTIONS = ("data_root", "train_dir", "val_dir", "test_dir", "label_pat
 # What may change when a run is resumed.
 RESUME_OPTIONS = RUNTIME_OPTIONS | {"max_epoch", "label_num", *DATA_PATH_OPTIONS}
 # What does not change a run's results, except by rounding.
-NEUTRAL_OPTIONS = RUNTIME_OPTIONS | {"save_path", "not_save", "data_root", "deterministic"}
+NEUTRAL_OPTIONS = RUNTIME_OPTIONS | {"save_path", "not_save", "data_root", "deterministic", "label_num"}
 
 _TITLE_OPTIONS = ("dataset", "model", "image_size")
 

@@ -240,6 +240,25 @@ def test_names_that_look_like_combinations(tmp_path, capsys, header, names, foun
     assert not capsys.readouterr().err
 
 
+def test_names_with_commas_that_are_taken_for_several(tmp_path, capsys):
+    names = ["Beaches, dunes, sands", "Inland waters"]
+    rows = [f'{number},"{names[number % 2]}"' for number in range(6)]
+    assert read(tmp_path, "\n".join(["image,labels", *rows]))["0"] == "Beaches | dunes | sands"
+    warning = capsys.readouterr().err
+    assert "3 labels (Beaches, dunes, ...) are on the same images always" in warning
+    assert read(tmp_path, "\n".join(["image,labels", *rows]).replace(names[0], names[0] + ";"))["0"] == names[0]
+    read(tmp_path, 'image,labels\na,"sea,sand"\nb,"sea,sand"\nc,sea\nd,"ship,ice"\n')
+    assert not capsys.readouterr().err
+
+
+def test_labels_that_are_numbered_in_the_header(tmp_path):
+    for first in (0, 1):
+        header = ",".join(str(number) for number in range(first, first + 3))
+        assert read(tmp_path, f"image,{header}\na,1,0,1\n") == {"a": f"{first} | {first + 2}"}
+    with pytest.raises(InputError, match="repeated, unnamed or 0/1"):
+        read(tmp_path, "a,0,1\nb,1,1\n")
+
+
 # Tables of Excel and pandas
 
 @pytest.mark.parametrize("content", [

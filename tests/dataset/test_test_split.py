@@ -141,6 +141,16 @@ def test_the_list_of_a_run_on_other_data_is_refused(run, tmp_path, capsys):
     evaluate("--weights_path", run / "best.pth", "--test_dir", run)
 
 
+def test_a_list_of_the_run_that_is_gone(run, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text((run / "test.txt").read_text())
+    folder = train("--dataset", "Custom", "--data_root", tmp_path / "images", "--work-dir", tmp_path / "more", "--max_epoch", 1,
+                   "--train_dir", run / "train.txt", "--test_dir", tmp_path / "list.txt")
+    (tmp_path / "list.txt").unlink()
+    error = fails(capsys, evaluate, "--weights_path", folder / "best.pth")
+    assert "list.txt, which this checkpoint's run tested, does not exist: name the images to test with --test_dir, as in" in error
+    evaluate("--weights_path", folder / "best.pth", "--test_dir", folder)
+
+
 def test_a_run_is_resumed_in_its_own_split(run, tmp_path):
     write_classes(tmp_path / "images", dict.fromkeys(CLASSES, 20))
     train_list = (run / "train.txt").read_bytes()
