@@ -12,9 +12,11 @@ Figures of one checkpoint, or of several side by side, and a page with all of th
 """
 
 from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
+from utils.openmp import limit_spinning
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
+    limit_spinning()
 
 import argparse
 import hashlib

@@ -4,9 +4,11 @@
 """
 
 from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, warn
+from utils.openmp import limit_spinning
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
+    limit_spinning()
 
 import argparse
 import os

@@ -222,6 +222,23 @@ def test_help_loads_no_figures_and_no_scikit_learn(program):
     assert done.stderr == "0 []\n" and "--device" in done.stdout
 
 
+@pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}], ids=str)
+@pytest.mark.parametrize("program", ["Train.py", "Test.py"])
+def test_threads_stop_spinning_unless_the_user_has_said_how_they_wait(program, chosen):
+    script = f"""if True:
+        import os, runpy, sys
+        def tell(event, args):
+            if event == "import" and args[0] == "torch":
+                print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY"), flush=True)
+                os._exit(0)
+        sys.addaudithook(tell)
+        runpy.run_path({program!r}, run_name="__main__")"""
+    plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=plain | chosen, capture_output=True, text=True)
+    expected = {"GOMP_SPINCOUNT": "None" if chosen else "10000", "OMP_WAIT_POLICY": "None", **chosen}
+    assert done.stdout.split() == list(expected.values())
+
+
 @pytest.mark.parametrize("program", ["Train.py", "Test.py"])
 def test_ctrl_c_during_imports_prints_one_word(program):
     script = f"""if True:
