@@ -83,9 +83,11 @@ def distributed_runs() -> str:
 
 def busy_machine() -> str:
     """A step of training by how long OpenMP's threads spin, alone and beside a program on each core."""
-    lines = ["| | alone | to torch's default | beside a program on each core | to the fair share |", f"|{'---|' * 5}"]
-    lines += [f"| {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | {row['busy_ms']:.0f} ms | "
-              f"{row['busy_to_fair_share']:.2f} |" for name, row in _read("busy_Resnet-18")["settings"].items()]
+    lines = ["| | | alone | to torch's default | beside a program on each core | to the fair share |",
+             f"|{'---|' * 6}"]
+    lines += [f"| {network} | {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | {row['busy_ms']:,.0f} ms | "
+              f"{row['busy_to_fair_share']:.2f} |" for network in ("Resnet-18", "MobileNet-V2")
+              for name, row in _read(f"busy_{network}")["settings"].items()]
     return "\n".join(lines) + "\n"
 
 
