@@ -11,17 +11,18 @@ Figures of one checkpoint, or of several side by side, and a page with all of th
     python Test.py --report
 """
 
+from utils.cpu import prepare_cpu
 from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
-from utils.openmp import limit_spinning
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
-    limit_spinning()
+    prepare_cpu()
 
 import argparse
 import hashlib
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +239,7 @@ def explain(checkpoints: list[Checkpoint], results: Results, device: torch.devic
 def main(argv: list[str] | None = None) -> dict[str, Any] | None:
     """Test; returns the content of the first checkpoint's metrics.json, or None after `--images`, of which unreadable
     ones are skipped and lead to exit code 1. Of several processes, the main one writes the results."""
-    args = parse_arguments(argv)
+    args, started = parse_arguments(argv), time.time()
     checkpoints = load_checkpoints(args)
     results = find_results(args, checkpoints)
     check_selection(args.select, results, len(checkpoints))
@@ -273,6 +274,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         worst = results.subset(rank_images(results)[:args.report])
         write_html_report(folder / "report.html", f"Test of {', '.join(reports)}", reports, shown, worst, load_image)
         print(f"report:  {folder / 'report.html'}")
+    old = [file.name for file in sorted(folder.glob("*.*")) if file.stat().st_mtime < started
+           and file.suffix[1:] in ("html", *FORMATS)]
+    if old and reports:
+        warn(f"{summarize_names(old, 'figure')} in {folder} are of an earlier test")
     if unreadable:
         print(f"skipped {summarize_names(map(str, unreadable), 'unreadable image')}", file=sys.stderr)
         sys.exit(1)

@@ -3,12 +3,12 @@
     python Train.py --dataset AID_Multilabel --label_num 17 --model Resnet-50
 """
 
+from utils.cpu import prepare_cpu
 from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, warn
-from utils.openmp import limit_spinning
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
-    limit_spinning()
+    prepare_cpu()
 
 import argparse
 import os

@@ -24,28 +24,30 @@ from utils.options import Parser
 SETTINGS = {"torch's default": {}, "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
             **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (1000, 10_000, 30_000, 100_000)}}
 STEPS = """
-import sys, time, torch
+import resource, sys, time, torch
 from loss import R4CLoss
 from model import build_model
-model = build_model(sys.argv[1], 17).to(memory_format=torch.channels_last)
-images = torch.randn(16, 3, 96, 96).to(memory_format=torch.channels_last)
+model, steps, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+model = build_model(model, 17).to(memory_format=torch.channels_last)
+images = torch.randn(16, 3, size, size).to(memory_format=torch.channels_last)
 labels = (torch.rand(16, 17) < 0.2).float()
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
-for step in range(int(sys.argv[2]) + 2):
+for step in range(steps + 2):
     start = start if step > 2 else time.perf_counter()
     optimizer.zero_grad()
     R4CLoss()(*model(images), labels)[0].backward()
     optimizer.step()
-print((time.perf_counter() - start) / int(sys.argv[2]))
+print((time.perf_counter() - start) / steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
 
 
-def seconds_of_step(setting: dict[str, str], model: str, steps: int) -> float:
+def run_steps(setting: dict[str, str], model: str, steps: int, image_size: int) -> list[float]:
+    """The seconds of a training step under these environment variables, and the peak memory in GB."""
     environment = {name: value for name, value in os.environ.items()
-                   if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
-    printed = subprocess.run([sys.executable, "-c", STEPS, model, str(steps)], cwd=ROOT, check=True, text=True,
-                             stdout=subprocess.PIPE, env={**environment, **setting}).stdout
-    return float(printed)
+                   if not name.startswith(("OMP_", "GOMP_", "MALLOC_", "GLIBC_"))}
+    printed = subprocess.run([sys.executable, "-c", STEPS, model, str(steps), str(image_size)], cwd=ROOT, check=True,
+                             text=True, stdout=subprocess.PIPE, env={**environment, **setting}).stdout
+    return [float(number) for number in printed.split()]
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def main() -> None:
         for where, programs in (("idle", 0), ("busy", cores())):
             for name, setting in SETTINGS.items():
                 with spinning(programs):
-                    times[where][name].append(seconds_of_step(setting, options.model, options.steps))
+                    times[where][name].append(run_steps(setting, options.model, options.steps, 96)[0])
     idle, busy = ({name: statistics.median(values) for name, values in times[where].items()} for where in times)
     default = idle["torch's default"]
     write_result(f"busy_{options.model}", torch.device("cpu"), {

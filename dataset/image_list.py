@@ -24,8 +24,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The path ends with the last image suffix before a blank or the end of the line.
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
-# What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2".
-COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)$", re.IGNORECASE)
+# What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2", "beach~2".
+COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?|~\d+)$", re.IGNORECASE)
 
 # Words for what is made of an image, before or behind its name; and any word behind a number.
 _VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot(?![tu])|mirror|crop|resiz|original|copy|thumb|small|preview|"
@@ -33,9 +33,10 @@ _VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot(?![tu])|mirror|crop|resiz
 _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
-# augmentations by Roboflow.
-SIBLING = re.compile(r"\.rf\..*$|[ _-](?:B\d[\dA]|rgb|nir|swir|depth|thermal|VV|VH|HH|HV|"
-                     r"(?<=\d[ _-])(?:red|green|blue|ir|gre|reg|[TVWZ]))$", re.IGNORECASE)
+# augmentations.
+SIBLING = re.compile(r"\.rf\..*$|[ ._-](?:aug|[hv]?flip|rot(?=\d|at|[ ._-]|$)|mirror|\d+deg).*$|"
+                     r"[ ._-](?:B(?:and[ _-]?)?\d[\dA]?(?:[ _-]\d+m)?|rgb|nir|swir|depth|thermal|VV|VH|HH|HV|"
+                     r"(?<=\d[ ._-])(?:red|green|blue|ir|gre|reg|[TVWZ]))$", re.IGNORECASE)
 
 
 def find_images(folder: Path, table: Path | None = None) -> list[Path]:
@@ -85,7 +86,7 @@ def spelling(name: str) -> str:
     letters = unicodedata.normalize("NFKC", name).casefold()
     letters = "".join(letter for letter in letters
                       if unicodedata.category(letter) != "Cf" and letter not in "'’‘`´ʼ")
-    if len(bare := letters.strip(".,?!* ")) > 1:  # but A* is a grade
+    if len(bare := letters.strip(".,:?!*/_ ").rstrip("- ")) > 1:  # but A* is a grade
         letters = bare
     letters = re.sub(r"(?<=[\s_])-(?=\d)", "−", letters)  # a negative number
     words = re.sub(r"(?<=\w)[-‐–—_\s]+(?=\w)", " ", letters)
@@ -95,12 +96,14 @@ def spelling(name: str) -> str:
 
 def originals(stem: str) -> Iterator[str]:
     """The names of which this one may be a copy, a mask, a thumbnail or an augmentation: without words at an end."""
-    signs = list(re.finditer(r"[ _.@()+-]+", stem))
+    if re.fullmatch(r"IMG_E\d{4}", stem):  # what an iPhone names an edited image
+        yield stem.replace("_E", "_")
+    signs = list(re.finditer(r"[ _.@()+~-]+", stem))
     starts = [0, *(sign.end() for sign in signs if _VERSION.search(stem[:sign.start()]))]
     ends = [len(stem), *(sign.start() for sign in signs
                          if _VERSION.search(stem[sign.end():]) or COPY.fullmatch(stem[sign.start():])
                          or stem[:sign.start()][-1:].isdigit() and _WORD.search(stem[sign.end():]))]
-    return (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
+    yield from (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
 
 
 def check_name(name: str, what: str = "the file name") -> None:

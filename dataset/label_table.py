@@ -303,7 +303,7 @@ def warn_of_combinations(where: Path, names: list[str], of_folders: bool = False
             found |= of_repeated
         found |= {name for name in names if len(words[name]) > 1 and (
             words[name] <= singles or "," in separator and words[name] & (singles | repeated))}
-    found |= {name for name in names if re.search("[；，、]", name)}
+    found |= {name for name in names if re.search(r"[；，、]|^(?:and|or|und|et|&)\s", name, re.IGNORECASE)}
     if found:
         warn(f"{where}: {summarize_names(sorted(found), 'label')} may be several labels in one; if so, "
              "separate them by semicolons, in a table with the header image,labels")

@@ -239,6 +239,25 @@ def test_threads_stop_spinning_unless_the_user_has_said_how_they_wait(program, c
     assert done.stdout.split() == list(expected.values())
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is another one")
+@pytest.mark.parametrize("chosen", [{}, {"MALLOC_TRIM_THRESHOLD_": "131072"}], ids=str)
+def test_freed_memory_is_used_again_unless_the_user_has_said_what_becomes_of_it(chosen):
+    script = """if True:
+        import resource
+        from utils.cpu import prepare_cpu
+        prepare_cpu()
+        faults = []
+        for _ in range(10):
+            memory = b"x" * 2**26
+            del memory
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        print(faults[-1] - faults[0])"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=plain | chosen, capture_output=True, text=True)
+    pages = 9 * 2**26 // resource.getpagesize()
+    assert int(done.stdout) > pages / 2 if chosen else int(done.stdout) < pages / 100
+
+
 @pytest.mark.parametrize("program", ["Train.py", "Test.py"])
 def test_ctrl_c_during_imports_prints_one_word(program):
     script = f"""if True:

@@ -53,6 +53,8 @@ class Parser(argparse.ArgumentParser):
             if word in ("", f"{option}="):
                 self.error(f"{option or 'an argument'} has an empty value, as of a variable that is not set: correct "
                            "it, or leave the option out")
+            if re.search(r"[\r\n]", word):
+                self.error(f"{word!r} has a line break, as of a script with Windows line ends: correct it")
         for action in self._actions:
             if action.nargs == "+" and sum(word.partition("=")[0] in action.option_strings for word in words) > 1:
                 name = action.option_strings[0]

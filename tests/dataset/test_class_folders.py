@@ -483,7 +483,7 @@ def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_w
     ("sea_original_sea_1.png_1a.png", True), ("sea_1@2x.png", True), ("sea_1 (Ann's conflicted copy 2024).png", True),
     ("sea_1_1.png", False), ("sea_11.png", False), ("thumbnails/sea_1.png", True), ("small/augmented/sea_1.png", True),
     ("a/sea_9.png", False), ("google_sea_1.png", False), ("sea_at_sunset.png", False), ("rose_red.png", False),
-    ("rotten_sea_1.png", False)])
+    ("rotten_sea_1.png", False), ("field_crop_1.png", False), ("old_rotonda.png", False), ("IMG_E1.png", False)])
 def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     write_image(tmp_path / "Custom" / "sea" / name, 1)
@@ -555,7 +555,10 @@ def test_images_that_icloud_holds(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("names", [("7_B02.png", "7_B03.png"), ("a_jpg.rf.1.png", "a_jpg.rf.2.png"), ("7_red.png", "7_nir.png"), ("DJI_1_T.png", "DJI_1_W.png"),
-                                   ("plot1_RGB.png", "plot1_NIR.png"), ("0001_rgb.png", "0001_depth.png")])
+                                   ("plot1_RGB.png", "plot1_NIR.png"), ("0001_rgb.png", "0001_depth.png"),
+                                   ("LC08_7_B2.png", "LC08_7_B3.png"), ("T32_B02_10m.png", "T32_B03_10m.png"), ("x.B02.png", "x.B04.png"),
+                                   ("x_band4.png", "x_band5.png"), ("x_aug0.png", "x_aug1.png"), ("x_hflip.png", "x_vflip.png"),
+                                   ("x_rot0.png", "x_rot90.png"), ("IMG_1234.png", "IMG_E1234.png"), ("PXL_1.png", "PXL_1~2.png")])
 def test_bands_and_augmentations_of_one_place(tmp_path, capsys, names):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     for seed, name in enumerate(names):

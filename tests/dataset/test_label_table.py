@@ -194,9 +194,9 @@ def test_vectors_in_a_column_of_names(tmp_path):
     assert read(tmp_path, "image,labels\na,0;1\nb,1\n") == {"a": "0 | 1", "b": "1"}
 
 
-@pytest.mark.parametrize("other", ["sea\u200b", "\ufeffsea", "s\u00adea", "ｓｅａ"])
+@pytest.mark.parametrize("other", ["sea\u200b", "\ufeffsea", "s\u00adea", "ｓｅａ", "sea_", "sea/", "sea-", "sea:"])
 def test_names_that_look_alike(tmp_path, other):
-    """Zero-width blanks, inner byte order marks, soft hyphens and wide letters, which copying adds."""
+    """Zero-width blanks, inner byte order marks, soft hyphens and wide letters, which copying adds; signs at the end."""
     with pytest.raises(InputError, match=r"line 3 \('b'\): label '.*' differs from 'sea' above only in case, blanks"):
         read(tmp_path, f"image,labels\na,sea\nb,{other};sand\n")
     with pytest.raises(InputError, match="distinct label names"):
@@ -227,6 +227,7 @@ def test_names_that_differ_in_blanks(tmp_path):
     (["sea", "sand", "sea and sand"], "1 label (sea and sand)"),
     (["海；砂", "海、砂", "海", "砂"], "2 labels"), (["海，砂", "海"], "1 label (海，砂)"),
     (["sea+sand", "sand+ship", "ship+sea", "ship+sea+sand"], "4 labels"),
+    (["sea", "sand", "and ship"], "1 label (and ship)"), (["andorra", "orchard", "sea"], None),
     (["sea - sand", "sea", "sand"], "1 label (sea - sand)"), (["pêche", "peche"], "differ from each other only in accents"),
     ([f"{a} {b}" for a in "abcde" for b in "abcde" if a != b], "20 labels"),
     (["bare-soil", "mobile-home", "sea ice", "shrub/scrub", "R&D park"], None),

@@ -79,6 +79,7 @@ def test_unknown_options_are_answered_with_similar_ones(program, argv, suggestio
 @pytest.mark.parametrize("program, argv, message", [
     (Train.main, ["--train_dir", ""], "--train_dir has an empty value"),
     (Train.main, ["--pretrained-path="], "--pretrained_path has an empty value"),
+    (Train.main, ["--work-dir", "runs\r"], "'runs\\r' has a line break, as of a script with Windows line ends"),
     (Test.main, ["--images", "a", ""], "--images has an empty value"), (compare.main, [""], "has an empty value"),
     (Train.main, ["--parts", "label", "--parts", "sample"], "--parts is given twice"),
     (Test.main, ["--weights-path", "a", "--weights_path=b"], "--weights_path is given twice")])

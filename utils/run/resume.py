@@ -145,10 +145,13 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
     """Raise InputError if the data are not those that the run was started with.
 
     Args:
-        before, now: "label_names"; "trained_on", the images' fingerprints; and "labels", by split.
+        before, now: "single_label"; "label_names"; "trained_on", the images' fingerprints; and "labels", by split.
         images: those of "trained_on" now, for the message.
     """
     restore_data = "restore the data, or start a new run"
+    if before["single_label"] != now["single_label"]:
+        raise InputError(f"{folder} was started with {'one class' if before['single_label'] else 'several labels'} per "
+                         f"image, and the data now have {'one' if now['single_label'] else 'several'}; {restore_data}")
     if before["label_names"] != now["label_names"]:
         raise InputError(f"{folder} was started with other labels: {', '.join(before['label_names'])}; now there are "
                          f"{', '.join(now['label_names'])}; {restore_data}")

@@ -172,6 +172,15 @@ def test_one_checkpoint_writes_beside_itself(runs, tmp_path, monkeypatch):
     assert len(page.cards) == 6 and (run / "test_best" / "training.png").exists()
 
 
+def test_figures_of_an_earlier_test_are_named(runs, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(runs["r4c"], run)
+    evaluate("--weights_path", run / "best.pth", "--show_predictions", 1, "--formats", "png")
+    assert "earlier test" not in capsys.readouterr().err
+    evaluate("--weights_path", run / "best.pth")
+    assert f"1 figure (predictions_1.png) in {run / 'test_best'} are of an earlier test" in capsys.readouterr().err
+
+
 def test_several_checkpoints_keep_their_own_results_and_share_a_folder_of_figures(runs, both, tmp_path):
     work_dir = tmp_path / "work"
     evaluate(*both, "--work-dir", work_dir)

@@ -17,6 +17,7 @@ import processes
 import Train
 from dataset import ImageDataset
 from processes import Stop
+from conftest import write_classes
 from programs import fails
 from utils.errors import InputError, exit_cleanly
 from utils.run.resume import explain_how_to_resume
@@ -254,6 +255,15 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
     assert "1 image (" in error and "changed since" in error and str(image) in error
     image.write_bytes(content)
     assert train(*command) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
+
+
+def test_labels_of_another_kind_are_refused(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"sea": 12, "sand": 12})
+    folder = train("--dataset", "Custom", "--data_root", tmp_path, "--max_epoch", 1, "--work-dir", tmp_path / "runs")
+    rows = [f"{image.stem},{image.parent.name}" for image in (tmp_path / "Custom").rglob("*.jpg")]
+    (tmp_path / "Custom" / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    error = fails(capsys, train, "--resume", folder, "--max_epoch", 2)
+    assert f"{folder} was started with one class per image, and the data now have several; restore" in error
 
 
 def test_auto(options, capsys):
