@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
