@@ -15,9 +15,9 @@ import torch
 
 import processes
 import Train
+from conftest import write_classes
 from dataset import ImageDataset
 from processes import Stop
-from conftest import write_classes
 from programs import fails
 from utils.errors import InputError, exit_cleanly
 from utils.run.resume import explain_how_to_resume
