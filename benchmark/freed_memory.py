@@ -2,8 +2,8 @@
 
     python benchmark/freed_memory.py
 
-By default, freed tensors of more than 32 MB go back to the system, which fills the pages with zeros before it gives them
-out again. Each setting trains a network in a process of its own, in turns.
+By default, freed tensors of more than 32 MB go back to the system, which fills the pages with zeros before it gives
+them out again. Each setting trains a network in a process of its own, in turns.
 """
 
 import statistics

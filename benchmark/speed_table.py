@@ -27,6 +27,11 @@ def comparisons() -> str:
                 rows.append((f"a training step, {name}, {what}", f"{result[f'{kind}_ms']:.0f} ms",
                              f"the network alone: {result['bare_ms']:.0f} ms",
                              result["bare_ms"] / result[f"{kind}_ms"]))
+    freed = _read("freed_memory")
+    for name, result in freed["networks"].items():
+        (_, default), (_, now) = result["seconds"].items()
+        rows.append((f"the network alone, {name}, {freed['image_size']} px, 16 images, freed memory kept",
+                     f"{1000 * now:.0f} ms", f"glibc's default: {1000 * default:.0f} ms", result["times_as_fast"]))
     seconds = epoch["seconds"]
     for side, what in (("reference_way", "straightforward implementation"),
                        ("reference_way_channels_last", "the same, channels last")):
@@ -85,8 +90,8 @@ def busy_machine() -> str:
     """A step of training by how long OpenMP's threads spin, alone and beside a program on each core."""
     lines = ["| | | alone | to torch's default | beside a program on each core | to the fair share |",
              f"|{'---|' * 6}"]
-    lines += [f"| {network} | {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | {row['busy_ms']:,.0f} ms | "
-              f"{row['busy_to_fair_share']:.2f} |" for network in ("Resnet-18", "MobileNet-V2")
+    lines += [f"| {network} | {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | "
+              f"{row['busy_ms']:,.0f} ms | {row['busy_to_fair_share']:.2f} |" for network in ("Resnet-18", "MobileNet-V2")
               for name, row in _read(f"busy_{network}")["settings"].items()]
     return "\n".join(lines) + "\n"
 
