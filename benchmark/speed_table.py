@@ -91,8 +91,8 @@ def busy_machine() -> str:
     lines = ["| | | alone | to torch's default | beside a program on each core | to the fair share |",
              f"|{'---|' * 6}"]
     lines += [f"| {network} | {name} | {row['idle_ms']:.0f} ms | {row['idle_to_default']:.2f} | "
-              f"{row['busy_ms']:,.0f} ms | {row['busy_to_fair_share']:.2f} |" for network in ("Resnet-18", "MobileNet-V2")
-              for name, row in _read(f"busy_{network}")["settings"].items()]
+              f"{row['busy_ms']:,.0f} ms | {row['busy_to_fair_share']:.2f} |"
+              for network in ("Resnet-18", "MobileNet-V2") for name, row in _read(f"busy_{network}")["settings"].items()]
     return "\n".join(lines) + "\n"
 
 

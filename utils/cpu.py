@@ -1,5 +1,5 @@
-"""Settings of the C libraries for training on a CPU, unless the user has made them: how threads wait, and what becomes of
-freed memory. Call them when a program starts, before torch loads."""
+"""Settings of the C libraries for training on a CPU, unless the user has made them: how threads wait, and what becomes
+of freed memory. They are made when a program starts, before torch loads."""
 
 import ctypes
 import os
@@ -12,11 +12,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def prepare_cpu() -> None:
     """Have OpenMP's threads sleep after a short wait, and keep freed memory for the next step.
 
-    At the end of each operation the threads spin until the last one arrives. Where another program holds a core, the last
-    one does not run, and the others waste the rest of the machine (lengths of the wait: benchmark/busy_cpu.py).
+    At the end of each operation the threads spin until the last one arrives. Where another program holds a core, the
+    last one does not run, and the others waste the rest of the machine (lengths of the wait: benchmark/busy_cpu.py).
 
-    Freed tensors of more than 32 MB go back to the system, which gives them out again in pages that it first fills with
-    zeros, in each step (what that costs: benchmark/kept_memory.py).
+    Freed tensors of more than 32 MB would go back to the system, which fills their pages with zeros before it gives
+    them out again, in each step (what that costs: benchmark/freed_memory.py).
     """
     if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         os.environ["GOMP_SPINCOUNT"] = "10000"
