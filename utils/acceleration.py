@@ -1,6 +1,7 @@
 """What the machine offers: cores, mixed precision and compilation. The losses are not affected."""
 
 import os
+import platform
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +30,21 @@ def make_deterministic(deterministic: bool) -> None:
 
 def precision(device: torch.device, amp: bool) -> str:
     """The numeric precision, for the log."""
-    if amp and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bfloat16 autocast, which this GPU can only emulate: faster without --amp"
+    if amp and not _computes_bfloat16(device):
+        return f"bfloat16 autocast, which this {device.type.upper()} can only emulate: faster without --amp"
     if amp:
         return "bfloat16 autocast, losses in float32"
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         return "float32, convolutions in TF32 where the GPU has it, losses in float32"
     return "float32"
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware does; of CPUs, x86 alone tells."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return platform.machine() not in ("x86_64", "AMD64") or (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class CompiledForFullBatches(nn.Module):

@@ -224,7 +224,7 @@ def test_amp_from_the_command_line(ucm, capsys):
                 evaluate("--weights_path", run / "best.pth", "--device", "cpu", *again)
                 assert numbers == [(False, expected)]
                 numbers.clear()
-    assert "device cpu, bfloat16 autocast, losses in float32" in capsys.readouterr().out
+    assert "device cpu, bfloat16 autocast, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -253,6 +253,11 @@ def test_workers_are_for_machines_with_a_gpu(monkeypatch, values, workers):
 
 def test_precision_is_said(monkeypatch):
     assert precision(CPU, False) == "float32"
+    for machine, supported, is_fast in (("x86_64", False, False), ("x86_64", True, True), ("arm64", False, True)):
+        monkeypatch.setattr("platform.machine", lambda name=machine: name)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=supported: answer)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert ("this CPU can only emulate: faster without --amp" in precision(CPU, True)) != is_fast
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert "faster without --amp" in precision(torch.device("cuda"), True)

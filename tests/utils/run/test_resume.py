@@ -259,7 +259,7 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
 
 def test_labels_of_another_kind_are_refused(tmp_path, capsys):
     write_classes(tmp_path / "Custom", {"sea": 12, "sand": 12})
-    folder = train("--dataset", "Custom", "--data_root", tmp_path, "--max_epoch", 1, "--work-dir", tmp_path / "runs")
+    folder = train(*SMALL, "--dataset", "Custom", "--data_root", tmp_path, "--max_epoch", 1, "--work-dir", tmp_path / "runs")
     rows = [f"{image.stem},{image.parent.name}" for image in (tmp_path / "Custom").rglob("*.jpg")]
     (tmp_path / "Custom" / "labels.csv").write_text("\n".join(["image,labels", *rows]))
     error = fails(capsys, train, "--resume", folder, "--max_epoch", 2)
