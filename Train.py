@@ -106,6 +106,12 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
     add("--asl_gamma_pos", type=positive, default=1.0, metavar="G", help="the same for positives")
     add("--asl_clip", type=number(float, 0, 1), default=0.05, metavar="M",
         help="negatives with a score below M contribute no loss")
+    temperature = number(float, 0, exclusive=True)
+    add("--twoway_tp", type=temperature, default=4.0, metavar="T",
+        help="temperature of Two-way's positives; the smaller, the more the hardest count")
+    add("--twoway_tn", type=temperature, default=1.0, metavar="T", help="the same for negatives")
+    add("--smoothap_tau", type=temperature, default=0.01, metavar="T",
+        help="temperature of Smooth-AP's ranks, on scores in [0, 1]")
 
     run = parser.add_argument_group("run")
     run.add_argument("--work-dir", default="./runs", metavar="DIR", help="each run makes a folder in it")

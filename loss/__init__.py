@@ -12,6 +12,7 @@ from .feature_ranking_loss import feature_ranking_loss
 from .label_ranking_loss import label_ranking_loss
 from .ndcg_bound import ndcg_bound_loss
 from .r4c_loss import TERMS, R4CLoss, without_effect
+from .ranking_baselines import SmoothAPLoss, TwoWayLoss, ZLPRLoss
 from .sample_ranking_loss import sample_ranking_loss
 
 
@@ -45,6 +46,9 @@ LOSSES = {
     "focal": Loss(FocalLoss, "Focal", {"focal_gamma": "gamma", "focal_alpha": "alpha"}),
     "asl": Loss(AsymmetricLoss, "ASL",
                 {"asl_gamma_neg": "gamma_neg", "asl_gamma_pos": "gamma_pos", "asl_clip": "clip"}),
+    "twoway": Loss(TwoWayLoss, "Two-way", {"twoway_tp": "temperature_pos", "twoway_tn": "temperature_neg"}),
+    "zlpr": Loss(ZLPRLoss, "ZLPR"),
+    "smoothap": Loss(SmoothAPLoss, "Smooth-AP", {"smoothap_tau": "tau"}),
 }
 
 

@@ -14,36 +14,36 @@ from torchvision.ops import sigmoid_focal_loss
 from .approx_ndcg import check_same_shape, in_full_precision
 
 
-class _BaselineLoss(nn.Module):
-    """The mean of `entries(logits, labels)`, as the loss term `name`."""
+class BaselineLoss(nn.Module):
+    """The mean of `losses(logits, labels)`, of entries or of lists, as the loss term `name`."""
 
     name: str
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_same_shape(logits, labels)
-        total = in_full_precision(self.entries)(logits, labels).mean()
+        total = in_full_precision(self.losses)(logits, labels).mean()
         return total, {self.name: total.detach()}
 
 
-class BCELoss(_BaselineLoss):
+class BCELoss(BaselineLoss):
     """Binary cross-entropy on logits."""
 
     name = "bce"
 
-    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
-class CrossEntropyLoss(_BaselineLoss):
+class CrossEntropyLoss(BaselineLoss):
     """Softmax cross-entropy, for exactly one label per image: labels must be one-hot."""
 
     name = "ce"
 
-    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none")
 
 
-class FocalLoss(_BaselineLoss):
+class FocalLoss(BaselineLoss):
     """Lin et al., "Focal loss for dense object detection" (2017), eq. 5, as torchvision computes it.
 
     Args:
@@ -64,11 +64,11 @@ class FocalLoss(_BaselineLoss):
             raise ValueError(f"focal loss: gamma must be 0 or at least 1, not {gamma}")
         self.gamma, self.alpha = gamma, alpha
 
-    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return sigmoid_focal_loss(logits, labels, self.alpha, self.gamma, reduction="none")
 
 
-class AsymmetricLoss(_BaselineLoss):
+class AsymmetricLoss(BaselineLoss):
     """Ridnik et al., "Asymmetric loss for multi-label classification" (2021), eq. 7.
 
     Negatives: focusing gamma_neg on the shifted probability max(p - clip, 0). Positives: focusing gamma_pos.
@@ -89,7 +89,7 @@ class AsymmetricLoss(_BaselineLoss):
             raise ValueError(f"asymmetric loss: clip must be at least 0 and below 1, not {clip}")
         self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
 
-    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         p = torch.sigmoid(logits)
         p_shifted = (p - self.clip).clamp(min=0)
         positive = (1 - p) ** self.gamma_pos * F.logsigmoid(logits)

@@ -68,3 +68,48 @@ def sample_ranking_loss(scores, labels, number_sample=16, range_sample=0.1, alph
         loss = _score_list_loss(column, present, number_sample, range_sample, alpha, bound)
         total = total + (0 if loss is None else loss)
     return total
+
+
+def two_way_loss(logits, labels, temperature_pos=4.0, temperature_neg=1.0):
+    total = logits.sum() * 0
+    for lists, presents in ((logits, labels), (logits.T, labels.T)):
+        losses = []
+        for scores, present in zip(lists, presents.tolist()):
+            positives = sum(torch.exp(-s / temperature_pos) for s, y in zip(scores, present) if y)
+            negatives = sum(torch.exp(s / temperature_neg) for s, y in zip(scores, present) if not y)
+            if any(present):
+                # softplus(T_n log N + T_p log P) = log(1 + N^T_n P^T_p)
+                losses.append(torch.log(torch.as_tensor(1 + negatives**temperature_neg * positives**temperature_pos)))
+        total = total + (sum(losses) / len(losses) if losses else 0)
+    return total
+
+
+def zlpr_loss(logits, labels):
+    total = logits.sum() * 0
+    for scores, present in zip(logits, labels.tolist()):
+        positives = negatives = 1.0
+        for score, y in zip(scores, present):
+            if y:
+                positives = positives + torch.exp(-score)
+            else:
+                negatives = negatives + torch.exp(score)
+        total = total + (torch.log(torch.as_tensor(positives)) + torch.log(torch.as_tensor(negatives))) / len(logits)
+    return total
+
+
+def smooth_ap_loss(logits, labels, tau=0.01):
+    losses = []
+    for scores, present in zip(torch.sigmoid(logits).T, labels.T.tolist()):
+        precisions = []
+        for i, score_i in enumerate(scores):
+            if present[i]:
+                rank, rank_among_positives = 1.0, 1.0
+                for j, score_j in enumerate(scores):
+                    if j != i:
+                        step = torch.sigmoid((score_j - score_i) / tau)
+                        rank = rank + step
+                        rank_among_positives = rank_among_positives + step * present[j]
+                precisions.append(torch.as_tensor(rank_among_positives / rank))
+        if precisions:
+            losses.append(1 - sum(precisions) / len(precisions))
+    return logits.sum() * 0 + (sum(losses) / len(losses) if losses else 0)

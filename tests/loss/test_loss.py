@@ -412,7 +412,7 @@ def test_asymmetric_loss_of_saturated_scores(dtype, clip, gamma):
     logits = torch.tensor([values, values], dtype=dtype, requires_grad=True)
     labels = torch.tensor([[0.0], [1.0]]).expand_as(logits)
     asl = build_loss("asl", gamma_neg=gamma, gamma_pos=gamma, clip=clip)
-    entries = asl.entries(logits, labels)
+    entries = asl.losses(logits, labels)
     entries.sum().backward()
     assert entries.isfinite().all() and logits.grad.isfinite().all()
     for logit, loss_of_absent, loss_of_present, gradient in zip(values, *entries.tolist(), logits.grad[0].tolist()):
@@ -428,7 +428,7 @@ def test_asymmetric_loss_of_saturated_scores(dtype, clip, gamma):
     if clip == 0:
         torch.testing.assert_close(logits.grad[0, 7:], torch.ones_like(logits.grad[0, 7:]), rtol=1e-5, atol=1e-5)
     moderate = logits[:, 1:10].detach().double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: asl.entries(x, labels[:, 1:10].double()), moderate)
+    assert torch.autograd.gradcheck(lambda x: asl.losses(x, labels[:, 1:10].double()), moderate)
 
 
 @pytest.mark.parametrize("size, num_labels", [(1, 2), (5, 1), (7, 4)])

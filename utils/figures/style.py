@@ -20,8 +20,8 @@ _CHARACTERS_PER_INCH = 15  # of 8 pt
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; no line or bar is identified by its colour alone.
 BLUE, RED, GREEN, ORANGE, PURPLE, BLACK = "#0072b2", "#c1121f", "#009e73", "#e69f00", "#aa4499", "#222222"
-_COLORS = (BLACK, BLUE, ORANGE, GREEN, PURPLE, RED, "#56b4e9", "#8c510a")
-_LOSSES = ("r4c", "bce", "focal", "asl", "ce")  # their colours are the first; other names have the rest
+_COLORS = (BLACK, BLUE, ORANGE, GREEN, PURPLE, RED, "#56b4e9", "#8c510a", "#888888", "#999933", "#332288")
+_LOSSES = ("r4c", "bce", "focal", "asl", "ce", "twoway", "zlpr", "smoothap")  # in the order of colours
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BUFFER = {"color": "0.88", "zorder": 0, "linewidth": 0}
@@ -46,7 +46,7 @@ def line_style(index: int, variant: int = 0, marker: bool = True) -> dict[str, A
 def line_styles(titles: Iterable[str], marker: bool = True) -> dict[str, dict[str, Any]]:
     """Title -> `line_style`, whatever the order of the titles. A title starts with its loss, which has the same colour
     in every figure; titles of the same loss are its variants."""
-    losses = {title: re.match(rf"({'|'.join(_LOSSES)})(?![^\W_])|[^,]*", title, re.IGNORECASE)[0].lower()
+    losses = {title: re.match(rf"({'|'.join(_LOSSES)})(?![^\W_])|[^,]*", title.lower().replace("-", ""))[0]
               for title in sorted(titles)}
     indices = [*_LOSSES, *sorted({*losses.values()}.difference(_LOSSES))]
     variants = {loss: [title for title in losses if losses[title] == loss] for loss in indices}
