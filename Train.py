@@ -73,7 +73,8 @@ def parse_arguments(argv: list[str] | None = None, started: dict[str, Any] | Non
 
     add = parser.add_argument_group("recipe").add_argument
     add("--loss", type=options.choice(LOSSES), choices=list(LOSSES), default="r4c",
-        help="r4c, or a baseline; ce is softmax cross-entropy, for one label per image")
+        help="r4c, a baseline, or a rival ranking loss (twoway, zlpr, smoothap); ce is softmax cross-entropy, for one "
+             "label per image")
     add("--max_epoch", type=number(int, 1), default=400, metavar="N",
         help="epochs; the learning rate drops at N/2 and 3N/4. Fewer epochs need a larger --lr")
     add("--lr", type=number(float, 0, exclusive=True), default=1e-5, metavar="LR",

@@ -1,7 +1,7 @@
 """Rival ranking losses of multilabel classification: Two-way, ZLPR and Smooth-AP, called like R4C.
 
-Each ranks logits or scores, without virtual items; they ignore the features. `forward(features, logits, labels)` returns
-(scalar, loss terms by name), as `R4CLoss` does. Where no list is left, the loss is 0, with a gradient of 0.
+Each ranks logits or scores, without virtual items. They ignore the features. `forward(features, logits, labels)`
+returns (scalar, loss terms by name), as `R4CLoss` does. Where no list is left, the loss is 0, with a gradient of 0.
 """
 
 import torch
@@ -12,7 +12,7 @@ from .baselines import BaselineLoss
 
 
 class TwoWayLoss(BaselineLoss):
-    """Kobayashi, "Two-way multi-label loss" (2023): each image ranks the labels, and each label the images of the batch.
+    """Kobayashi, "Two-way multi-label loss" (2023): each image ranks its labels, each label the images of the batch.
 
     softplus(T_neg log sum_N exp(s / T_neg) + T_pos log sum_P exp(-s / T_pos)) for the positive items P and the negative
     items N of a list; the mean over images plus the mean over labels, of those with a positive.
@@ -28,29 +28,30 @@ class TwoWayLoss(BaselineLoss):
     def __init__(self, temperature_pos: float = 4.0, temperature_neg: float = 1.0):
         super().__init__()
         if min(temperature_pos, temperature_neg) <= 0:
-            raise ValueError(f"two-way loss: temperatures must be positive, not {temperature_pos} and {temperature_neg}")
+            raise ValueError("two-way loss: temperatures must be positive, not "
+                             f"{temperature_pos} and {temperature_neg}")
         self.temperature_pos, self.temperature_neg = temperature_pos, temperature_neg
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self._one_way(logits, labels) + self._one_way(logits.T, labels.T)
 
     def _one_way(self, scores: Tensor, labels: Tensor) -> Tensor:
-        negatives = _log_sum_exp(scores / self.temperature_neg, labels == 0)
-        positives = _log_sum_exp(-scores / self.temperature_pos, labels == 1)
+        negatives = _log_sum_exp(scores / self.temperature_neg, labels <= 0)
+        positives = _log_sum_exp(-scores / self.temperature_pos, labels > 0)
         losses = F.softplus(self.temperature_neg * negatives + self.temperature_pos * positives)
         return _mean_of_lists(losses, labels)
 
 
 class ZLPRLoss(BaselineLoss):
-    """Su et al., "ZLPR: A novel loss for multi-label classification" (2022): each image ranks its labels and a threshold
-    at logit 0, log(1 + sum_P exp(-s)) + log(1 + sum_N exp(s)); the mean over images."""
+    """Su et al., "ZLPR: A novel loss for multi-label classification" (2022): each image ranks its labels and a
+    threshold at logit 0, log(1 + sum_P exp(-s)) + log(1 + sum_N exp(s)); the mean over images."""
 
     name = "zlpr"
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        threshold = F.pad(torch.stack([-logits, logits]), (1, 0))  # (2, B, 1 + C): exp(0) = 1
-        is_in = F.pad(torch.stack([labels == 1, labels == 0]), (1, 0), value=True)
-        return _log_sum_exp(threshold, is_in).sum(0)
+        with_threshold = F.pad(torch.stack([-logits, logits]), (1, 0))  # (2, B, 1 + C): a 0 in front
+        is_in = F.pad(torch.stack([labels > 0, labels <= 0]), (1, 0), value=True)
+        return _log_sum_exp(with_threshold, is_in).sum(0)
 
 
 class SmoothAPLoss(BaselineLoss):
@@ -83,8 +84,8 @@ class SmoothAPLoss(BaselineLoss):
 
 
 def _log_sum_exp(values: Tensor, is_in: Tensor) -> Tensor:
-    """log sum exp over the values of each list (last dimension) that are in it: very small, and with a gradient of 0, if
-    none is."""
+    """log sum exp over the values of each list (last dimension) that are in it; if none is, it is very small, with a
+    gradient of 0."""
     return values.masked_fill(~is_in, torch.finfo(values.dtype).min / 2).logsumexp(-1)
 
 
