@@ -28,13 +28,14 @@ _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.
 COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?|~\d+)$", re.IGNORECASE)
 
 # Words for what is made of an image, before or behind its name; and any word behind a number.
-_VERSION = re.compile(r"(?<![a-z])(?:aug|[hv]?flip|rot(?![tu])|mirror|crop|resiz|original|copy|thumb|small|preview|"
-                      r"mask|seg|label|gt|superpixel|\d+deg|\d+x)", re.IGNORECASE)
+_AUGMENTED = r"aug|[hv]?flip|mirror|\d+deg"
+_VERSION = re.compile(rf"(?<![a-z])(?:{_AUGMENTED}|rot(?![tu])|crop|resiz|original|copy|thumb|small|preview|mask|seg|"
+                      r"label|gt|superpixel|\d+x)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
 # augmentations.
-SIBLING = re.compile(r"\.rf\..*$|[ ._-](?:aug|[hv]?flip|rot(?=\d|at|[ ._-]|$)|mirror|\d+deg).*$|"
+SIBLING = re.compile(rf"\.rf\..*$|[ ._-](?:{_AUGMENTED}|rot(?=\d|at|[ ._-]|$)).*$|"
                      r"[ ._-](?:B(?:and[ _-]?)?\d[\dA]?(?:[ _-]\d+m)?|rgb|nir|swir|depth|thermal|VV|VH|HH|HV|"
                      r"(?<=\d[ ._-])(?:red|green|blue|ir|gre|reg|[TVWZ]))$", re.IGNORECASE)
 

@@ -239,17 +239,16 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
         raise InputError(f"{path} names no label in any row")
     if not known:
         warn_of_combinations(path, names)
-        if separator == ",":
-            _warn_of_split_names(path, names, present)
-    return names, {key: np.array([name in labels for name in names], dtype=np.uint8)
-                   for key, labels in present.items()}
+    rows = {key: np.array([name in labels for name in names], dtype=np.uint8) for key, labels in present.items()}
+    if separator == "," and not known:
+        _warn_of_split_names(path, names, np.stack(list(rows.values())))
+    return names, rows
 
 
-def _warn_of_split_names(path: Path, names: list[str], present: dict[str, set[str]]) -> None:
-    """Warn of labels that are only ever found together: they may be one name that holds commas."""
-    images = {name: frozenset(key for key, labels in present.items() if name in labels) for name in names}
-    uses = Counter(images.values())
-    together = [name for name in names if uses[images[name]] > 1 and len(images[name]) > 1]
+def _warn_of_split_names(path: Path, names: list[str], labels: np.ndarray) -> None:
+    """Warn of labels (N, C) that are only ever found together: they may be one name that holds commas."""
+    uses = Counter(column.tobytes() for column in labels.T)
+    together = [name for name, column in zip(names, labels.T) if uses[column.tobytes()] > 1 and column.sum() > 1]
     if together:
         warn(f"{path}: {summarize_names(together, 'label')} are on the same images always; if they are one name that "
              "holds commas, write a semicolon behind each name, as in \"Beaches, dunes, sands;\"")

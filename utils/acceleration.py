@@ -31,7 +31,8 @@ def make_deterministic(deterministic: bool) -> None:
 def precision(device: torch.device, amp: bool) -> str:
     """The numeric precision, for the log."""
     if amp and not _computes_bfloat16(device):
-        return f"bfloat16 autocast, which this {device.type.upper()} can only emulate: faster without --amp"
+        processor = "CPU" if device.type == "cpu" else "GPU"
+        return f"bfloat16 autocast, which this {processor} can only emulate: faster without --amp"
     if amp:
         return "bfloat16 autocast, losses in float32"
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:

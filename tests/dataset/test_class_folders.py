@@ -597,6 +597,16 @@ def test_few_training_images_are_warned_of(tmp_path, capsys):
         capsys.readouterr().err)
 
 
+def test_mostly_unlabelled_training_images_are_warned_of(tmp_path, capsys):
+    write_classes(tmp_path / "Custom", {"all": 40})
+    stems = sorted(image.stem for image in (tmp_path / "Custom").rglob("*.jpg"))
+    for unlabelled, is_warned in ((16, False), (32, True)):
+        rows = [f"{stem},{'' if number < unlabelled else 'sea'}" for number, stem in enumerate(stems)]
+        (tmp_path / "Custom" / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+        check("Custom", tmp_path)
+        assert ("training images have no label" in capsys.readouterr().err) == is_warned
+
+
 def test_class_folders_that_hold_folders_alone_are_warned_of(tmp_path, capsys):
     for name in ("seg_train/seg_train/sea", "seg_train/seg_train/sand", "seg_pred/seg_pred", "sea/2023"):
         write_classes(tmp_path / "Custom" / name, {"x": 3})

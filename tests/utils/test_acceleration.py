@@ -205,9 +205,10 @@ def test_compile_that_does_not_work_is_said_before_training(ucm, capsys, monkeyp
     assert not (ucm.parent / "runs").exists()
 
 
-def test_amp_from_the_command_line(ucm, capsys):
+def test_amp_from_the_command_line(ucm, capsys, monkeypatch):
     """In training, in validation and in the test: the network's numbers are bfloat16 with it, and float32 without. Its
     logits are float32 always."""
+    monkeypatch.setattr("utils.acceleration._computes_bfloat16", lambda device: True)
     numbers = []
 
     def note(module, inputs, output):
@@ -224,7 +225,7 @@ def test_amp_from_the_command_line(ucm, capsys):
                 evaluate("--weights_path", run / "best.pth", "--device", "cpu", *again)
                 assert numbers == [(False, expected)]
                 numbers.clear()
-    assert "device cpu, bfloat16 autocast, " in capsys.readouterr().out
+    assert "device cpu, bfloat16 autocast, losses in float32" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -260,7 +261,7 @@ def test_precision_is_said(monkeypatch):
         assert ("this CPU can only emulate: faster without --amp" in precision(CPU, True)) != is_fast
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    assert "faster without --amp" in precision(torch.device("cuda"), True)
+    assert "this GPU can only emulate: faster without --amp" in precision(torch.device("cuda"), True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     assert "TF32" in precision(torch.device("cuda"), False) and "bfloat16" in precision(torch.device("cuda"), True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

@@ -87,6 +87,11 @@ def test_curves_are_those_of_the_logs(tmp_path):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["R4C", "BCE"]
 
 
+def test_the_checked_number_of_labels_makes_no_other_row(tmp_path):
+    compare(tmp_path, write_run(tmp_path / "a", 0.5, label_num=None), write_run(tmp_path / "b", 0.5, label_num=4, seed=2))
+    assert "| R4C | 2 | 50.00 ± 0.00 |" in (tmp_path / "out" / "test.md").read_text(encoding="utf-8")
+
+
 def test_single_label_runs_have_single_label_columns(tmp_path):
     compare(tmp_path, write_run(tmp_path / "a", 0.5, single_label=True),
             write_run(tmp_path / "b", 0.5, single_label=True, seed=2))
