@@ -87,8 +87,9 @@ ABLATION_OF = {row: "r4c_bound" if row.startswith("r4c_bound") else "r4c" for ro
 COMPARISONS = (*((row, baseline) for row in RANKING for baseline in ("bce", "asl")), ("r4c_bound", "r4c"),
                ("r4c_bound", "twoway"), *ABLATION_OF.items())
 
-METRICS = {  # column -> place in metrics.json. Accuracy exists with one label per image only; "chosen" is at the threshold
-             # that the validation images chose, which the checkpoints of the first study do not hold.
+# Column -> place in metrics.json. Accuracy exists with one label per image only; "chosen" is at the threshold that the
+# validation images chose, which the first study did not record.
+METRICS = {
     "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
     "macro F1": ("metrics", "macro_F1"), "micro F1, chosen": ("at_validation_threshold", "OF1"),
     "macro F1, chosen": ("at_validation_threshold", "macro_F1"),
