@@ -215,8 +215,11 @@ class Run:
         np.savez_compressed(self.results / "bootstrap.npz", **(
             bootstrap_accuracy(images, scores, labels) if "single_label" in json.loads(report) else
             bootstrap_metrics(scores, labels)))
-        for file in (log.with_name("args.json"), log, test / "per_label.csv"):
+        for file in (log, test / "per_label.csv"):
             shutil.copy(file, self.results)
+        # Relative paths, so that the results are recognised in whichever folder the project lies.
+        options = log.with_name("args.json").read_text(encoding="utf-8")
+        write_text(self.results / "args.json", options.replace(json.dumps(f"{ROOT}{os.sep}")[1:-1], ""))
         write_text(self.results / "metrics.json", report)  # last: it marks the run as finished
 
     def report(self, file: str = "metrics.json") -> dict:
@@ -445,7 +448,7 @@ def differences(table: str) -> list[Difference]:
                              for pair in pairs], axis=0)
             found.append(Difference(row, reference, metric, np.subtract(
                 *(metrics_of(list(runs))[metric] for runs in zip(*pairs))), drawn))
-    tested = [difference for difference in found if difference.p_value() is not None]
+    tested = [difference for difference in found if len(difference.differences) > 1]
     for difference, corrected in zip(tested, holm([difference.p_value() for difference in tested])):
         difference.corrected = corrected
     return found

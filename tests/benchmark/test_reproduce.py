@@ -98,7 +98,7 @@ def commands(study, monkeypatch):
             lr = float(command[command.index("--lr") + 1])
             (folder / "test_best").mkdir(parents=True)
             (folder / "best.pth").touch()
-            options = vars(Train.parse_arguments(command[2:]))
+            options = vars(Train.parse_arguments(command[2:])) | {"data_root": str(study / "data")}
             (folder / "args.json").write_text(json.dumps({"args": options}))
             (folder / "log.csv").write_text(
                 f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,{0.9 - abs(lr - 2e-4)}\n2,1,1,0.9,0.1\n")
@@ -140,6 +140,7 @@ def test_runs_are_trained_tested_and_kept_once(study, commands):
     assert {command[command.index("--lr") + 1] for command in trained if "AID_Multilabel" in command} == {"2e-4"}
     assert all("--resume auto" in " ".join(command) for command in trained)
     stored = Run("other", "bce", "2e-4", 2).results
+    assert str(study) not in (stored / "args.json").read_text()  # recognised in another folder
     assert {file.name for file in stored.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
                                                       "bootstrap.npz"}
     assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text(encoding="utf-8")
