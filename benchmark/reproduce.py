@@ -138,8 +138,9 @@ TABLES = {
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
        for model in ("Resnet-50", "Swin-T")},
 }
-HEADLINE_TABLES = {"UCM, AiTLAS's lists": "ucm_aitlas_96px_20epochs", "UCM, 80/20": "ucm_80_20_96px_20epochs",
-                   "AID_Multilabel": "aid_multilabel_96px_20epochs", "AID, 20/80": "aid_20_80_96px_20epochs"}
+HEADLINE_TABLES = {"UCM, 400 epochs": "ucm_aitlas_96px_400epochs", "UCM, AiTLAS's lists": "ucm_aitlas_96px_20epochs",
+                   "UCM, 80/20": "ucm_80_20_96px_20epochs", "AID_Multilabel": "aid_multilabel_96px_20epochs",
+                   "AID, 20/80": "aid_20_80_96px_20epochs"}
 
 
 @dataclass(frozen=True)
@@ -402,6 +403,16 @@ class Difference:
         smallest = 1e-12
         return 1.0 if self.mean == 0 else smallest if reach(smallest) < 0 else scipy.optimize.brentq(reach, smallest, 1)
 
+    def cell(self) -> str:
+        """In points: mean and interval of both, bold if significant, and the corrected p-value; with one seed, the
+        interval of the images."""
+        _, of_images, of_both = self.intervals()
+        low, high = of_both or of_images
+        text = f"{100 * self.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+        if self.corrected is None:
+            return text
+        return f"{f'**{text}**' if self.corrected < 0.05 else text}, {self.corrected:.2g}"
+
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction (1979): the k-th smallest of n p-values times n - k + 1, and not below the one before it."""
@@ -455,27 +466,33 @@ def differences(table: str) -> list[Difference]:
 
 
 def differences_table(found: list[Difference]) -> str:
-    """Bold if significant; with one seed, the interval of the images is shown."""
     body: dict[tuple[str, str], dict[str, str]] = {}
     for difference in found:
-        _, of_images, of_both = difference.intervals()
-        low, high = of_both or of_images
-        cell = f"{100 * difference.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-        if difference.corrected is not None:
-            cell = f"**{cell}**" if difference.corrected < 0.05 else cell
-            cell += f", {difference.corrected:.2g}"
-        body.setdefault((f"{difference.row} - {difference.reference}", str(len(difference.differences))), {})[
-            difference.metric] = cell
+        pair = f"{difference.row} - {difference.reference}", str(len(difference.differences))
+        body.setdefault(pair, {})[difference.metric] = difference.cell()
     return markdown(["difference", "seeds", *next(iter(body.values()))],
                     [[*row, *cells.values()] for row, cells in body.items()])
 
 
+def answer_table() -> str:
+    """RESULTS.md's table: the differences in mAP (or accuracy) of the headline rows in each headline table."""
+    columns = {title: {f"{difference.row} - {difference.reference}": difference.cell()
+                       for difference in differences(table)
+                       if difference.metric != "micro F1" and difference.row not in ABLATION_OF}
+               for title, table in HEADLINE_TABLES.items()}
+    columns = {title: cells for title, cells in columns.items() if cells}
+    return markdown(["difference", *columns],
+                    [[pair, *(cells.get(pair, "") for cells in columns.values())]
+                     for pair in (f"{row} - {reference}" for row, reference in COMPARISONS)
+                     if any(pair in cells for cells in columns.values())])
+
+
 def headline_table() -> str:
-    """The README's table: mAP and micro F1 (or accuracy) of the headline rows whose three seeds are finished."""
+    """The README's table: mAP and micro F1 (or accuracy) of the headline rows whose seeds are all finished."""
     columns: dict[str, dict[str, str]] = {}
     for title, table in HEADLINE_TABLES.items():
         for row, runs in finished(table).items():
-            metrics = metrics_of(runs) if row in HEADLINE and len(runs) == len(SEEDS) else {}
+            metrics = metrics_of(runs) if row in HEADLINE and len(runs) == len(TABLES[table].seeds) else {}
             for name in ("accuracy",) if "accuracy" in metrics else ("mAP", "micro F1") if metrics else ():
                 columns.setdefault(f"{title}: {name}", {})[row] = percent_cell(mean_and_deviation(metrics[name]))
     return markdown(["row", *columns], [[row, *(cells.get(row, "") for cells in columns.values())] for row in HEADLINE])

@@ -313,6 +313,15 @@ def test_the_headline_has_the_rows_that_are_whole(study):
         *(f"| {row} |  |  |" for row in ("twoway", "zlpr", "smoothap", "r4c", "r4c_bound"))]
 
 
+def test_the_answer_has_a_column_for_each_table_with_a_comparison(study):
+    for row in ("asl", "r4c_bound", "r4c"):
+        finish_search(TABLE, row)
+    assert [line.split(" | ")[:2] for line in reproduce.answer_table().splitlines()[2:]] == [
+        ["| r4c - asl", "+0.00 [+0.00, +0.00], 1 |"], ["| r4c_bound - asl", "+0.00 [-10.00, +10.00], 1 |"],
+        ["| r4c_bound - r4c", "+0.00 [+0.00, +0.00], 1 |"]]
+    assert reproduce.answer_table().splitlines()[0] == "| difference | UCM |"
+
+
 def test_results_of_other_options_are_refused(study):
     run = Run(TABLE, "r4c_bound", "1e-4", 1)
     finish(run)
