@@ -7,8 +7,8 @@
 
 Each run is a Train.py and a Test.py, on a GPU or one core. Finished runs are skipped (remove their results to get their
 weights in runs/study), interrupted runs are resumed, and failed runs are listed at the end. A row's learning rate is
-the one that the validation images of two seeds selected in the table that searched for it; until that search is
-finished, the row is in no table. Results go to
+the one that the validation images of two seeds selected in the table that searched for it, of the first seed until the
+second's search is finished. Results go to
 benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
 bootstrap.npz, the metrics of bootstrap samples of the test images. From these, <table>.md, .csv, _differences.csv and
 .png (the curves) are made.
@@ -280,11 +280,11 @@ def best_rate(runs: list[Run]) -> str:
     return max(rates, key=lambda rate: np.mean([run.validation() for run in runs if run.rate == rate]))
 
 
-def search(table: str, row: str) -> list[Run]:
+def search(table: str, row: str, seeds: Sequence[int]) -> list[Run]:
     """The runs that select a row's rate: those of the first rates, and one beyond the best rate while it is an end."""
     low, high = RATES.index(TABLES[table].rates[0]), RATES.index(TABLES[table].rates[-1])
     while True:
-        runs = [Run(table, row, rate, seed) for rate in RATES[low:high + 1] for seed in SEARCH_SEEDS]
+        runs = [Run(table, row, rate, seed) for rate in RATES[low:high + 1] for seed in seeds]
         if not all(run.is_done for run in runs):
             return runs
         best = RATES.index(best_rate(runs))
@@ -297,14 +297,19 @@ def search(table: str, row: str) -> list[Run]:
 
 
 def chosen_rate(table: str, row: str) -> str | None:
-    """The rate that validation selected, None while the search is unfinished."""
-    runs = searched(table, row)
-    return best_rate(runs) if all(run.is_done for run in runs) else None
+    """The rate that validation selected, of the first seed until the search of both is finished; None before that."""
+    both, first = (searched(table, row, seeds) for seeds in (SEARCH_SEEDS, SEARCH_SEEDS[:1]))
+    return next((best_rate(runs) for runs in (both, first) if all(run.is_done for run in runs)), None)
 
 
-def searched(table: str, row: str) -> list[Run]:
-    """The runs that select this row's rate, possibly those of another table and row."""
-    return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row))
+def searched(table: str, row: str, seeds: Sequence[int]) -> list[Run]:
+    """The runs of these seeds that select this row's rate, possibly those of another table and row."""
+    return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row), seeds)
+
+
+def is_provisional(table: str, row: str) -> bool:
+    """Whether the first seed alone has selected this row's rate."""
+    return not all(run.is_done for run in searched(table, row, SEARCH_SEEDS))
 
 
 def seeds_of(table: str, row: str) -> list[Run]:
@@ -315,7 +320,8 @@ def seeds_of(table: str, row: str) -> list[Run]:
 
 def runs_of(table: str, row: str) -> list[Run]:
     """All runs that a row needs, as far as they are known."""
-    return list(dict.fromkeys([*searched(table, row), *seeds_of(table, row)]))
+    return list(dict.fromkeys([*searched(table, row, SEARCH_SEEDS[:1]), *searched(table, row, SEARCH_SEEDS),
+                               *seeds_of(table, row)]))
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
@@ -442,7 +448,8 @@ def metrics_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str
     values = {row: metrics_of(runs, file) for row, runs in done.items()}
     columns = [title for title in METRICS if any(title in row for row in values.values())]
     return markdown(["row", "lr", "seeds", "epochs", *columns],
-                    [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
+                    [[row, runs[0].rate + "*" * is_provisional(runs[0].table, row), str(len(runs)),
+                      ", ".join(str(run.report()["epoch"]) for run in runs),
                       *(percent_cell(mean_and_deviation(values[row].get(column, []))) for column in columns)]
                      for row, runs in done.items()])
 
@@ -500,7 +507,7 @@ def headline_table() -> str:
 
 def search_table(table: str) -> str:
     """The rows whose rate was searched in this table; empty without any."""
-    tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
+    tried = {row: [run for run in searched(table, row, SEARCH_SEEDS) if run.is_done and run.table == table]
              for row in TABLES[table].rows if row not in ABLATION_OF}
     tried = {row: runs for row, runs in tried.items() if runs}
     rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
@@ -514,7 +521,10 @@ def tables_text(table: str) -> str:
     done = finished(table)
     if not done:
         return ""
-    text = f"Test results in percent, mean ± standard deviation over seeds.\n\n{metrics_table(done)}"
+    text = "Test results in percent, mean ± standard deviation over seeds"
+    if any(is_provisional(table, row) for row in done):
+        text += "; * the rate that the first seed selected, as the search of the second is unfinished"
+    text += f".\n\n{metrics_table(done)}"
     with_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
     if views := {row: runs for row, runs in with_views.items() if runs}:
         text += ("\nThe same with scores averaged over the eight views of an image:\n\n"

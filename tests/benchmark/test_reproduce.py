@@ -64,25 +64,29 @@ def rates(runs):
 
 
 def test_the_search_goes_beyond_an_end_that_is_the_best(study):
-    assert rates(reproduce.search(TABLE, "bce")) == ["1e-4", "2e-4", "5e-4", "1e-3"]
-    assert {run.seed for run in reproduce.search(TABLE, "bce")} == {1, 2}
+    assert rates(reproduce.search(TABLE, "bce", (1, 2))) == ["1e-4", "2e-4", "5e-4", "1e-3"]
+    assert {run.seed for run in reproduce.search(TABLE, "bce", (1, 2))} == {1, 2}
     assert reproduce.chosen_rate(TABLE, "bce") is None and reproduce.chosen_rate("other", "bce") is None
     finish_search(TABLE, "bce", {"1e-4": 0.1, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4})
-    assert rates(reproduce.search(TABLE, "bce"))[-1] == "2e-3"
-    finish(Run(TABLE, "bce", "2e-3", 1), 0.36)
-    assert reproduce.chosen_rate(TABLE, "bce") is None  # the second seed is missing
-    finish(Run(TABLE, "bce", "2e-3", 2), 0.36)
+    assert rates(reproduce.search(TABLE, "bce", (1, 2)))[-1] == "2e-3"
+    assert reproduce.chosen_rate(TABLE, "bce") is None
+    for seed in (1, 2):
+        finish(Run(TABLE, "bce", "2e-3", seed), 0.36)
     assert reproduce.chosen_rate(TABLE, "bce") == reproduce.chosen_rate("other", "bce") == "1e-3"
     assert [(run.rate, run.seed) for run in reproduce.runs_of(TABLE, "bce")][10:] == [("1e-3", 3)]
     finish_search(TABLE, "r4c", {"1e-4": 0.9, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4})
-    assert rates(reproduce.search(TABLE, "r4c"))[0] == "5e-5"
+    assert rates(reproduce.search(TABLE, "r4c", (1,)))[0] == "5e-5"
 
 
 def test_the_mean_over_the_seeds_selects_the_rate(study):
-    for seed, values in ((1, (0.1, 0.5, 0.4, 0.2)), (2, (0.1, 0.3, 0.45, 0.6))):
+    for seed, values, best in ((1, (0.1, 0.5, 0.4, 0.2), "2e-4"), (2, (0.1, 0.3, 0.45, 0.6), "5e-4")):
         for rate, val in zip(RATES, values):
             finish(Run(TABLE, "bce", rate, seed), val)
-    assert reproduce.chosen_rate(TABLE, "bce") == "5e-4"
+        assert reproduce.chosen_rate(TABLE, "bce") == best
+        assert reproduce.is_provisional(TABLE, "bce") == (seed == 1)
+        text = reproduce.tables_text(TABLE)
+        assert (f"| bce | {best}* | 1 |" in text) == ("* the rate that the first seed selected" in text) == (seed == 1)
+    assert f"| bce | {best} | 2 |" in text
 
 
 @pytest.fixture
@@ -120,10 +124,10 @@ def commands(study, monkeypatch):
 
 def test_softmax_is_searched_where_it_is_and_an_ablation_takes_the_rate_of_what_it_is_of(study, monkeypatch):
     monkeypatch.setitem(reproduce.TABLES, "one label", Table("--dataset AID", "--max_epoch 2", ("ce", "r4c"), (1, 2)))
-    assert {(run.table, run.row) for run in reproduce.searched("one label", "ce")} == {("one label", "ce")}
-    assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c")} == {(TABLE, "r4c")}
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "ce", (1, 2))} == {("one label", "ce")}
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c", (1, 2))} == {(TABLE, "r4c")}
     for row, of in (("r4c_bound", "r4c_bound"), ("r4c_bound_no_feature", "r4c_bound"), ("r4c_only_label", "r4c")):
-        assert {(run.table, run.row) for run in reproduce.searched("other", row)} == {(TABLE, of)}
+        assert {(run.table, run.row) for run in reproduce.searched("other", row, (1, 2))} == {(TABLE, of)}
     finish_search("one label", "ce")
     finish_search(TABLE, "r4c")
     finish(Run("one label", "r4c", "2e-4", 1))
