@@ -495,20 +495,24 @@ def answer_table() -> str:
 
 
 def headline_table() -> str:
-    """The README's table: mAP and micro F1 (or accuracy) of the headline rows whose seeds are all finished."""
+    """The README's table: mAP and micro F1 (or accuracy) of the headline rows; in brackets, how many seeds are finished
+    where some are not."""
     columns: dict[str, dict[str, str]] = {}
     for title, table in HEADLINE_TABLES.items():
         for row, runs in finished(table).items():
-            metrics = metrics_of(runs) if row in HEADLINE and len(runs) == len(TABLES[table].seeds) else {}
+            metrics = metrics_of(runs) if row in HEADLINE else {}
+            note = f" ({len(runs)})" * (len(runs) < len(TABLES[table].seeds))
             for name in ("accuracy",) if "accuracy" in metrics else ("mAP", "micro F1") if metrics else ():
-                columns.setdefault(f"{title}: {name}", {})[row] = percent_cell(mean_and_deviation(metrics[name]))
+                cell = percent_cell(mean_and_deviation(metrics[name])) + note
+                columns.setdefault(f"{title}: {name}", {})[row] = cell
     return markdown(["row", *columns], [[row, *(cells.get(row, "") for cells in columns.values())] for row in HEADLINE])
 
 
 def search_table(table: str) -> str:
     """The rows whose rate was searched in this table; empty without any."""
-    tried = {row: [run for run in searched(table, row, SEARCH_SEEDS) if run.is_done and run.table == table]
-             for row in TABLES[table].rows if row not in ABLATION_OF}
+    tried = {row: [run for run in runs_of(table, row) if run.is_done and run.table == table and run.seed in SEARCH_SEEDS]
+             for row in TABLES[table].rows
+             if row == "ce" or TABLES[table].rates_of == table and row not in ABLATION_OF}
     tried = {row: runs for row, runs in tried.items() if runs}
     rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
     return tried and markdown(["row", *rates], [
