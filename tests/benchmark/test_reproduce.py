@@ -257,6 +257,7 @@ def test_the_p_value_is_the_error_at_which_the_interval_ends_at_zero():
         assert np.ptp(np.percentile(drawn, [50 * error, 100 - 50 * error])) / 2 == pytest.approx(drawn.mean())
         both = reproduce.Difference("r4c", "bce", "mAP", values, drawn)
         assert np.hypot(*both.half_lengths(both.p_value())) == pytest.approx(abs(values.mean()))
+        assert reproduce.Difference("r4c", "bce", "mAP", -values, -drawn).p_value() == pytest.approx(both.p_value())
         low, high = both.intervals()[2]
         assert (both.p_value() < 0.05) == (low * high > 0)
     assert reproduce.Difference("", "", "", np.array([0.1, -0.1]), drawn).p_value() == 1
@@ -280,7 +281,8 @@ def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval
     reproduce.write_tables("ablations")
     row = (reproduce.RESULTS / "ablations_differences.csv").read_text().splitlines()[1]
     assert row == "r4c_bound_no_feature,r4c_bound,mAP,1,0.050000,,,0.002500,0.097500,,,,"
-    finish_search(TABLE, "r4c")
+    for row in ("r4c", "bce"):
+        finish_search(TABLE, row)
     finish(Run("ablations", "r4c", "2e-4", 1))
     assert "| r4c - bce |" not in reproduce.tables_text("ablations")  # that of another table has other test images
 
