@@ -12,7 +12,7 @@ Figures of one checkpoint, or of several side by side, and a page with all of th
 """
 
 from utils.cpu import prepare_cpu
-from utils.errors import exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
+from utils.errors import InputError, exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
@@ -24,6 +24,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,13 @@ from utils.evaluation.html_report import write_html_report
 from utils.evaluation.image_selection import SELECTIONS, check_selection, rank_images, select_images, select_labels
 from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
 from utils.figures.confusion import draw_confusion
+from utils.figures.curves import read_log
 from utils.figures.gradcam import draw_gradcam
 from utils.figures.scores import TitledFigure, prediction_figures, save_figures, score_figures, training_figure
 from utils.figures.style import FORMATS, png_of, remove_figures, save_figure
 from utils.metrics import confusions
 from utils.results import Results
-from utils.run.run_folder import check_not_in_dataset, make_folder, newest_checkpoint, weight_file
+from utils.run.run_folder import check_not_in_dataset, make_folder, newest_checkpoint, read_args, weight_file
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -175,10 +177,41 @@ def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Re
 
 def digests_of(results: Results) -> dict[str, str]:
     """What tells whether two tests are of the same images and labels: the files' names, their content, the labels."""
-    contents = {"images": "\n".join(image.name for image in results.images).encode(),
-                "files": "\n".join(fingerprints(results.images)).encode(),
-                "labels": np.ascontiguousarray(results.labels, np.uint8)}
-    return {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in contents.items()}
+    return {"images": _digest("\n".join(image.name for image in results.images).encode()),
+            "files": _digest("\n".join(fingerprints(results.images)).encode()),
+            "labels": _digest(np.ascontiguousarray(results.labels, np.uint8))}
+
+
+def digests_of_training(metadata: dict[str, Any]) -> dict[str, str]:
+    """What tells whether two runs were trained on the same data: digests of the files' content and labels, in any
+    order, of the training and validation images, and of these with the test images. Where the seed chooses the test
+    images, only the latter are equal; where these are given, they may change alone. Empty if the checkpoint is of an
+    older version, which did not record all of this."""
+    trained_on, test = metadata.get("trained_on"), metadata.get("test_images", {})
+    if not trained_on or "-" in trained_on[0] or (test and "test_labels" not in metadata):
+        return {}
+    rows = torch.cat([*metadata["labels"].values(), *([metadata["test_labels"]] if test else [])]).tolist()
+    images = [f"{content} {sorted(name for name, present in zip(metadata['label_names'], row) if present)}"
+              for content, row in zip([*trained_on, *test.values()], rows)]
+    return {"train_val": _digest("\n".join(sorted(images[:len(trained_on)])).encode()),
+            "train_val_test": _digest("\n".join(sorted(images)).encode())}
+
+
+def _digest(content: bytes | np.ndarray) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def describe_epoch(checkpoint: Checkpoint) -> str:
+    """The epoch of the weights and, if its run has epochs to go, how many it has finished. Its log is next to them or,
+    with --save_path, in --work-dir."""
+    metadata = checkpoint.metadata
+    for folder in (checkpoint.weights.parent, Path(metadata["args"].get("work_dir", ""), metadata.get("run", ""))):
+        with suppress(InputError):  # not the run's folder
+            record, epochs = read_args(folder), len(read_log(folder / "log.csv")["epoch"])
+            max_epoch = record["args"].get("max_epoch", 0)
+            if record.get("run") == metadata.get("run") and epochs < max_epoch:
+                return f"epoch {metadata['epoch']}; the run has finished {epochs} of {max_epoch} epochs"
+    return f"epoch {metadata['epoch']}"
 
 
 def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Results,
@@ -188,7 +221,7 @@ def save_report(args: argparse.Namespace, checkpoint: Checkpoint, results: Resul
     metadata = checkpoint.metadata
     report = {"weights": str(checkpoint.weights), "run": metadata.get("run"), "epoch": metadata.get("epoch"),
               "image_size": size, "all_views": args.all_views, "amp": args.amp, "other_data": other_data(args),
-              "digests": digests,
+              "digests": digests, "training_data": digests_of_training(metadata),
               "device": str(options.select_device(args.device)),
               **evaluate(scores, results.labels, results.label_names, results.single_label, metadata.get("threshold"))}
     write_report(folder, report, results.images, scores, results.labels)
@@ -264,6 +297,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any] | None:
         else:
             digests = digests or digests_of(results)
             reports[checkpoint.title] = save_report(args, checkpoint, results, digests)
+        if checkpoint.metadata:
+            print(f"weights: {describe_epoch(checkpoint)}")
     if not distributed.is_main():
         return None
     for kind in ["predictions"] * bool(args.show_predictions) + ["gradcam"] * bool(args.show_gradcam):

@@ -4,7 +4,7 @@
 """
 
 from utils.cpu import prepare_cpu
-from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, warn
+from utils.errors import InputError, NonFinite, exit_cleanly, exit_quietly_on_ctrl_c, summarize_names, warn
 
 if __name__ == "__main__":
     exit_quietly_on_ctrl_c()  # the imports below take seconds
@@ -224,6 +224,31 @@ def check_same_in_every_process(args: argparse.Namespace, data: Data, metadata: 
         "images": metadata["trained_on"]})
 
 
+def warn_of_known_images(pretrained_path: str | None, data: Data, metadata: dict[str, Any]) -> None:
+    """Warn of images that a later split has under another name, and of those that the run of `pretrained_path` knew:
+    of test images, if it trained or validated on them; of validation images, if it trained on them."""
+    digests, test = metadata["trained_on"], metadata.get("test_images", {})
+    images = [(relative_name(data.root, image), split) for split in ("train", "val")
+              for image in data.splits[split].images] + [(name, "test") for name in test]
+    first, duplicates = {}, []
+    for (name, split), digest in zip(images, [*digests, *test.values()]):
+        first_name, first_split = first.setdefault(digest, (name, split))
+        if split != first_split and name != first_name:
+            duplicates.append(f"{name} ({split}) = {first_name} ({first_split})")
+    if duplicates:
+        warn(f"different splits hold {summarize_names(duplicates, 'identical image')}: results on them mean little; "
+             "python -m dataset.audit lists all")
+    if not pretrained_path:
+        return
+    before = read_weight_file(pretrained_path)
+    known = before.get("trained_on", [])
+    trained_on = known[:len(before["labels"]["train"])] if known and "labels" in before else []
+    if count := len(set(known).intersection(test.values())):
+        warn(f"{count} test images were trained or validated on by the run of {pretrained_path}")
+    if count := len(set(trained_on).intersection(digests[len(metadata["labels"]["train"]):])):
+        warn(f"{count} validation images were trained on by the run of {pretrained_path}")
+
+
 def start_run(args: argparse.Namespace, data: Data, device: torch.device) -> Path:
     """Make the run's folder, and write what is run: args.json and the lists of the split."""
     run_folder.check_without_checkpoints(args.save_path)
@@ -278,10 +303,8 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
         images = [*data.splits["train"].images, *data.splits["val"].images]
         resume.check_same_data(folder, checkpoint, metadata, images)
 
-    if args.pretrained_path and not checkpoint:
-        known = set(read_weight_file(args.pretrained_path).get("trained_on", ()))
-        if known := known.intersection(metadata.get("test_images", {}).values()):
-            warn(f"{len(known)} test images were trained or validated on by the run of {args.pretrained_path}")
+    if not checkpoint:
+        warn_of_known_images(args.pretrained_path, data, metadata)
     pretrained = args.pretrained_path or (None if args.pretrained == "none" else args.pretrained)
     with distributed.main_first():  # it may download the weights, and write the cache
         model = build_model(args.model, len(data.label_names), None if checkpoint else pretrained)

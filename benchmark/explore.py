@@ -5,12 +5,11 @@
 
 The last blocks of MobileNet-V2 are trained on the frozen activations of the earlier blocks, for each image of UCM's
 AiTLAS lists in its eight rotations and flips: 2 to 3 seconds per epoch on one core. A run is a file
-results/explore/<row>_seed<seed>.json: the metrics of the epoch that validation selected (plain, with averaged weights,
-and with scores averaged over the eight views), and those of 20 epochs, all or every 20th, with gradient statistics.
-explore.md and explore.png are made from these files.
+results/explore/<row>_seed<seed>.json: the metrics of the epoch that validation selected, and those of all epochs, with
+gradient statistics. explore.md and explore.png are made from these files. Those of other rows, which explained less,
+were made by earlier versions (up to commit ba1b96e).
 """
 
-import copy
 import json
 import math
 import sys
@@ -22,22 +21,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmark.reproduce import SEEDS, markdown  # noqa: E402
 from dataset import Normalize, all_views, eval_transform, load_data, load_image  # noqa: E402
-from loss import (  # noqa: E402
-    TERMS,
-    R4CLoss,
-    approx_ndcg_loss,
-    build_loss,
-    feature_ranking_loss,
-    label_ranking_loss,
-    sample_ranking_loss,
-)
+from loss import TERMS, R4CLoss, approx_ndcg_loss, build_loss  # noqa: E402
 from model import build_model  # noqa: E402
 from utils.engine import learning_rate  # noqa: E402
 from utils.errors import InputError, exit_cleanly  # noqa: E402
@@ -49,7 +39,7 @@ from utils.run.atomic import write_text  # noqa: E402
 from utils.run.run_folder import environment, make_folder  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "explore"
-IMAGE_SIZE, EPOCHS = 96, 20
+IMAGE_SIZE, EPOCHS, BATCH = 96, 20, 16
 BLOCK = 14  # of 0 to 18: the first trainable one
 
 
@@ -58,26 +48,15 @@ def logit_ndcg(scores: Tensor, relevance: Tensor) -> Tensor:
     return approx_ndcg_loss(scores, relevance, 1.0)
 
 
-def violations(scores: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gains, ranks without less relevant items above, and the bound v on the number of these: see `ndcg_bound_loss`."""
+def bounded_ranks(scores: Tensor, relevance: Tensor) -> Tensor:
+    """nDCG's discount of upper bounds of the ranks: see `ndcg_bound_loss`."""
     above = scores.unsqueeze(1) - scores.unsqueeze(2)
     more = relevance.unsqueeze(1) - relevance.unsqueeze(2)
-    ranks = 1 + ((more > 0) | (more == 0) & (above > 0)).sum(2)
-    return torch.exp2(relevance) - 1, ranks, (F.softplus(above) * (more < 0)).sum(2) / math.log(2)
-
-
-def bounded_ranks(scores: Tensor, relevance: Tensor) -> Tensor:
-    """nDCG's discount of upper bounds of the ranks."""
-    gains, ranks, v = violations(scores, relevance)
+    ranks = 1 + ((more > 0) | (more == 0) & (above > 0)).sum(2)  # without less relevant items above
+    gains, v = torch.exp2(relevance) - 1, (F.softplus(above) * (more < 0)).sum(2) / math.log(2)
     discounts = 1 / torch.log2(ranks + 1) - 1 / torch.log2(ranks + v + 1)
     positions = torch.arange(2, scores.shape[1] + 2)
     return (gains * discounts).sum(1) / (gains.sort(1, descending=True).values / torch.log2(positions)).sum(1)
-
-
-def bounded_logarithm(scores: Tensor, relevance: Tensor) -> Tensor:
-    """The mean logarithm of these bounds relative to that of the ideal ranks."""
-    gains, ranks, v = violations(scores, relevance)
-    return (gains * torch.log2(1 + v / (ranks + 1))).sum(1) / gains.sum(1)
 
 
 class ScoreLists(nn.Module):
@@ -98,107 +77,23 @@ class ScoreLists(nn.Module):
         return sum(terms.values()), terms
 
 
-class UnitFeatures(R4CLoss):
-    """R4C with features of unit length: their distances, at most 2, no longer saturate the sigmoid with alpha = 10."""
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return super().forward(F.normalize(features), logits, labels)
-
-
-class Balanced(nn.Module):
-    """R4C whose three loss terms have gradients of equal norm at the features, that of their mean."""
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = {name: R4CLoss(parts=(name,))(features, logits, labels)[0] for name in TERMS}
-        norms = {name: torch.autograd.grad(loss, features, retain_graph=True)[0].norm() for name, loss in terms.items()}
-        mean = sum(norms.values()) / len(norms)
-        return sum(loss * mean / norms[name].clamp(min=1e-6) for name, loss in terms.items()), terms
-
-
-class Annealed(nn.Module):
-    """R4C with a different alpha for the score losses."""
-
-    def __init__(self, alpha: float):
-        super().__init__()
-        self.alpha = alpha
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        scores = torch.sigmoid(logits)
-        terms = {"feature": feature_ranking_loss(features, labels),
-                 "label": label_ranking_loss(scores, labels, alpha=self.alpha),
-                 "sample": sample_ranking_loss(scores, labels, alpha=self.alpha)}
-        return sum(terms.values()), terms
-
-
-class Memory(nn.Module):
-    """R4C whose L2R-sample ranks a batch together with the epoch's previous 48 images, by their logits then."""
-
-    def __init__(self, batch_terms: tuple[str, ...] = ("feature", "label"), bound: bool = False):
-        super().__init__()
-        self.batch, self.lists = R4CLoss(parts=batch_terms, bound=bound), R4CLoss(parts=("sample",), bound=bound)
-        self.recent: list[tuple[Tensor, Tensor]] = []
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        total, terms = self.batch(features, logits, labels)
-        lists, sample = self.lists(features, *(torch.cat(both) for both in zip((logits, labels), *self.recent)))
-        self.recent = [(logits.detach(), labels), *self.recent[:2]]
-        return total + lists, terms | sample
-
-
 @dataclass(frozen=True)
 class Row:
-    """loss: share of finished epochs -> the loss of an epoch. lr: for variants of R4C and of its bound, the rate that
-    reproduce.py's search selected for these; 5e-4 for the others; with larger batches, scaled by the square root.
-    times: factor on the number of epochs."""
+    """lr: for variants of R4C and of its bound, the rate that the first study's search selected for these; 5e-4 for the
+    others."""
 
     description: str
-    loss: Callable[[float], nn.Module]
+    loss: nn.Module
     lr: float = 5e-4
-    cosine: bool = False
-    batch: int = 16
-    times: int = 1
-
-    @property
-    def epochs(self) -> int:
-        return EPOCHS * self.times
-
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, from 1: the recipe's schedule, or a half cosine."""
-        if self.cosine:
-            return self.lr * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
-        return learning_rate(epoch, self.epochs, self.lr)
 
 
-_R4C_BOUND = R4CLoss(parts=("label", "sample"), bound=True)
 ROWS = {
-    "bce": Row("binary cross-entropy", lambda _: build_loss("bce")),
-    "r4c": Row("R4C as published", lambda _: R4CLoss(), 2e-4),
-    "no_feature": Row("without L2R-feature", lambda _: R4CLoss(parts=("label", "sample")), 2e-4),
-    "logits": Row("... ranking logits, alpha = 1", lambda _: ScoreLists(logit_ndcg)),
-    "bounded_ranks": Row("... and bounded ranks with nDCG's discount", lambda _: ScoreLists(bounded_ranks)),
-    "bounded_log": Row("... or the logarithm of these ranks as discount", lambda _: ScoreLists(bounded_logarithm)),
-    "bound": Row("... or the ranks themselves: `--bound --parts label sample`", lambda _: _R4C_BOUND),
-    "bound_sample": Row("`--bound --parts sample`", lambda _: R4CLoss(parts=("sample",), bound=True)),
-    "bound_label": Row("`--bound --parts label`", lambda _: R4CLoss(parts=("label",), bound=True)),
-    "bound_feature": Row("`--bound`, with L2R-feature", lambda _: R4CLoss(bound=True)),
-    "unit_features": Row("R4C, features of unit length", lambda _: UnitFeatures(), 2e-4),
-    "balanced": Row("R4C, gradients of its loss terms balanced", lambda _: Balanced(), 2e-4),
-    "annealed": Row("R4C, alpha annealed from 10 to 100 in the first half",
-                    lambda done: Annealed(10 ** min(2, 1 + 2 * done)), 2e-4),
-    "more_neutral": Row("R4C, 4 times as many neutral items", lambda _: R4CLoss(64, 16), 2e-4),
-    "warm_up": Row("R4C, BCE warm-up in the first fifth",
-                   lambda done: build_loss("bce") if done < 0.2 else R4CLoss(), 2e-4),
-    "r4c_memory": Row("R4C, L2R-sample also over the previous 48 images", lambda _: Memory(), 2e-4),
-    "bound_memory": Row("`bound`, the same", lambda _: Memory(("label",), bound=True)),
-    "bce_batch_64": Row("BCE, batches of 64", lambda _: build_loss("bce"), 1e-3, batch=64),
-    "r4c_batch_64": Row("R4C, batches of 64", lambda _: R4CLoss(), 4e-4, batch=64),
-    "bound_batch_64": Row("`bound`, batches of 64", lambda _: _R4C_BOUND, 1e-3, batch=64),
-    "bce_400_epochs": Row("BCE, the published 400 epochs", lambda _: build_loss("bce"), times=20),
-    "r4c_400_epochs": Row("R4C, 400 epochs", lambda _: R4CLoss(), 2e-4, times=20),
-    "bound_400_epochs": Row("`bound`, 400 epochs", lambda _: _R4C_BOUND, times=20),
-    "bce_cosine": Row("BCE, cosine schedule", lambda _: build_loss("bce"), cosine=True),
-    "r4c_cosine": Row("R4C, cosine schedule", lambda _: R4CLoss(), 2e-4, cosine=True),
-    "bound_cosine": Row("`bound`, cosine schedule", lambda _: _R4C_BOUND, cosine=True),
+    "bce": Row("binary cross-entropy", build_loss("bce")),
+    "r4c": Row("R4C as published", R4CLoss(), 2e-4),
+    "no_feature": Row("without L2R-feature", R4CLoss(parts=("label", "sample")), 2e-4),
+    "logits": Row("... ranking logits, alpha = 1", ScoreLists(logit_ndcg)),
+    "bounded_ranks": Row("... and bounded ranks with nDCG's discount", ScoreLists(bounded_ranks)),
+    "bound": Row("... and no discount: `--bound --parts label sample`", R4CLoss(parts=("label", "sample"), bound=True)),
 }
 
 
@@ -247,15 +142,14 @@ def gradient_statistics(features: Tensor, logits: Tensor, labels: Tensor) -> dic
                     "in buffer": ((scores - 0.5).abs() <= 0.1).float().mean().item()}
 
 
-def evaluate(network: nn.Module, data: dict[str, tuple[Tensor, Tensor]], views: int = 1) -> dict[str, dict[str, float]]:
-    """Metrics on the validation and the test images; scores are means over `views` views."""
+def evaluate(network: nn.Module, data: dict[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+    """Metrics on the validation and the test images as they are, without rotation or flip."""
     network.eval()
     metrics = {}
     for name in ("val", "test"):
         activations, labels = data[name]
         with torch.inference_mode():
-            scores = torch.stack([torch.cat([torch.sigmoid(network(batch)[1]) for batch in view.split(128)])
-                                  for view in activations[:views]]).mean(0)
+            scores = torch.cat([torch.sigmoid(network(batch)[1]) for batch in activations[0].split(128)])
         values = multilabel_metrics(scores.numpy(), labels.numpy())
         metrics[name] = {"mAP": values["mAP"], "micro F1": values["OF1"]}
     return metrics
@@ -266,61 +160,49 @@ def train(row: str, seed: int, data: dict[str, tuple[Tensor, Tensor]], pretraine
     torch.manual_seed(seed)
     network = LastBlocks(build_model("MobileNet-V2", 17, pretrained_path)).to(memory_format=torch.channels_last)
     this = ROWS[row]
-    # With batches of 16, a step has weight 0.01: an average over about one epoch.
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - this.batch / 1600), use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     activations, labels = data["train"]
-    epochs, best, best_network, start = [], None, None, time.perf_counter()
-    for epoch in tqdm(range(1, this.epochs + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
-        loss = this.loss((epoch - 1) / this.epochs)
-        optimizer.param_groups[0]["lr"] = this.rate(epoch)
+    epochs, start = [], time.perf_counter()
+    for epoch in tqdm(range(1, EPOCHS + 1), desc=f"{row}, seed {seed}", unit="epoch", leave=False):
+        optimizer.param_groups[0]["lr"] = learning_rate(epoch, EPOCHS, this.lr)
         network.train()
         statistics: list[dict[str, float]] = []
-        for step, batch in enumerate(torch.randperm(len(labels)).split(this.batch)):
+        for step, batch in enumerate(torch.randperm(len(labels)).split(BATCH)):
             features, logits = network(activations[torch.randint(8, (len(batch),)), batch])
             if step % 8 == 0:
                 statistics.append(gradient_statistics(features, logits, labels[batch]))
-            total, _ = loss(features, logits, labels[batch])
+            total, _ = this.loss(features, logits, labels[batch])
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-            averaged.update_parameters(network)
-        epochs.append({"epoch": epoch, **evaluate(network, data), "averaged": evaluate(averaged, data),
+        epochs.append({"epoch": epoch, **evaluate(network, data),
                        **{name: sum(step[name] for step in statistics) / len(statistics) for name in statistics[0]}})
-        if best is None or epochs[-1]["val"]["micro F1"] >= best["val"]["micro F1"]:
-            best, best_network = epochs[-1], copy.deepcopy(network)
+    best = max(reversed(epochs), key=lambda epoch: epoch["val"]["micro F1"])
     return {"row": row, "what": this.description, "lr": this.lr, "seed": seed, "best": best,
-            "averaged": max((epoch["averaged"] for epoch in reversed(epochs)), key=lambda row: row["val"]["micro F1"]),
-            "views": evaluate(best_network, data, views=8), "seconds": time.perf_counter() - start,
-            "image_size": IMAGE_SIZE, "block": BLOCK, **environment(torch.device("cpu")),
-            "epochs": epochs[this.times - 1::this.times]}
+            "seconds": time.perf_counter() - start, "image_size": IMAGE_SIZE, "block": BLOCK,
+            **environment(torch.device("cpu")), "epochs": epochs}
 
 
 def results() -> dict[str, list[dict]]:
     """The content of the result files, by row. Raises InputError for a damaged one."""
-    contents: dict[str, list[dict]] = {row: [] for row in ROWS}
-    for file in sorted(RESULTS.glob("*_seed*.json")):
-        try:
-            contents[(content := json.loads(file.read_text(encoding="utf-8")))["row"]].append(content)
-        except (ValueError, KeyError) as error:
-            raise InputError(f"{file} is damaged ({error}): remove it and run its command again") from error
-    return {row: runs for row, runs in contents.items() if runs}
+    contents: dict[str, list[dict]] = {}
+    for row in ROWS:
+        for file in sorted(RESULTS.glob(f"{row}_seed*.json")):
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                contents.setdefault(content["row"], []).append(content)
+            except (ValueError, KeyError) as error:
+                raise InputError(f"{file} is damaged ({error}): remove it and run its command again") from error
+    return contents
 
 
 def table() -> str:
     """The content of explore.md: means and standard deviations over seeds."""
     columns = [(split, name) for split in ("val", "test") for name in ("mAP", "micro F1")]
-    titles = [" ".join(column) for column in columns]
-
-    def cells(runs: list[dict], how: str) -> list[str]:
-        return [percent_cell(mean_and_deviation([run[how][split][name] for run in runs])) for split, name in columns]
-
-    plain = markdown(["row", "what", "lr", "seeds", *titles], [
-        [row, ROWS[row].description, f"{runs[0]['lr']:g}", str(len(runs)), *cells(runs, "best")]
+    return markdown(["row", "what", "lr", "seeds", *map(" ".join, columns)], [
+        [row, ROWS[row].description, f"{runs[0]['lr']:g}", str(len(runs)),
+         *(percent_cell(mean_and_deviation([run["best"][split][name] for run in runs])) for split, name in columns)]
         for row, runs in results().items()])
-    averaged = markdown(["row", *(f"{how}: {title}" for how in ("averaged", "views") for title in titles)], [
-        [row, *cells(runs, "averaged"), *cells(runs, "views")] for row, runs in results().items()])
-    return f"{plain}\nThe same runs with averaged weights, and with scores averaged over the eight views:\n\n{averaged}"
 
 
 def draw():

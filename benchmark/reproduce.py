@@ -7,7 +7,8 @@
 
 Each run is a Train.py and a Test.py, on a GPU or one core. Finished runs are skipped (remove their results to get their
 weights in runs/study), interrupted runs are resumed, and failed runs are listed at the end. A row's learning rate is
-the one that validation selected in the table that searched for it. Results go to
+the one that the validation images of two seeds selected in the table that searched for it, of the first seed until the
+second's search is finished. Results go to
 benchmark/results/study/<table>/<row>_<lr>_seed<seed>/: args.json, log.csv, metrics.json, per_label.csv, and
 bootstrap.npz, the metrics of bootstrap samples of the test images. From these, <table>.md, .csv, _differences.csv and
 .png (the curves) are made.
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.optimize
 import scipy.stats
 import torch
 from sklearn.metrics import average_precision_score, f1_score
@@ -48,19 +50,22 @@ from utils.run.run_folder import read_args  # noqa: E402
 
 RESULTS = ROOT / "benchmark" / "results" / "study"
 SEEDS = (3050, 3051, 3052)
+SEARCH_SEEDS = SEEDS[:2]
 RATES = ("5e-6", "1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
 DRAWS = 1000
 ALL_VIEWS = "all_views.json"
 
-R4C_BOUND = "r4c_bound_no_feature"
 ROWS = {
     "bce": "--loss bce",
     "focal": "--loss focal",
     "asl": "--loss asl",
     "ce": "--loss ce",
+    "twoway": "--loss twoway",
+    "zlpr": "--loss zlpr",
+    "smoothap": "--loss smoothap",
     "r4c": "--loss r4c",
-    R4C_BOUND: "--loss r4c --bound --parts label sample",
     "r4c_bound": "--loss r4c --bound",
+    "r4c_bound_no_feature": "--loss r4c --bound --parts label sample",
     "r4c_bound_only_sample": "--loss r4c --bound --parts sample",
     "r4c_no_feature": "--loss r4c --parts label sample",
     "r4c_no_label": "--loss r4c --parts feature sample",
@@ -73,19 +78,23 @@ ROWS = {
     "r4c_range_0.2": "--loss r4c --range_label 0.2 --range_sample 0.2",
     "r4c_neutral_x4": "--loss r4c --number_label 16 --number_sample 64",
 }
-HEADLINE = ("bce", "focal", "asl", "r4c", R4C_BOUND)
+BASELINES, RANKING = ("bce", "focal", "asl"), ("twoway", "zlpr", "smoothap", "r4c", "r4c_bound")
+HEADLINE = (*BASELINES, *RANKING)
 # Row -> the row that it changes, whose learning rate it uses.
-ABLATION_OF = {row: R4C_BOUND if "bound" in row else "r4c" for row in ROWS if row not in (*HEADLINE, "ce")}
-# The same at the search's runner-up rate, because the best rate of one data set need not be that of another.
-RUNNER_UP = {f"{row}_runner_up_lr": row for row in ("bce", R4C_BOUND)}
-ROWS |= {runner_up: ROWS[row] for runner_up, row in RUNNER_UP.items()}
-HEADLINE_ROWS = (*HEADLINE, "r4c_bound", "bce_runner_up_lr")  # of the tables in the README
-ABLATION_OF |= RUNNER_UP
+ABLATION_OF = {row: "r4c_bound" if row.startswith("r4c_bound") else "r4c" for row in ROWS
+               if row not in (*HEADLINE, "ce")}
+# The differences of a table: (row, what is subtracted).
+COMPARISONS = (*((row, baseline) for row in RANKING for baseline in ("bce", "asl")), ("r4c_bound", "r4c"),
+               ("r4c_bound", "twoway"), *ABLATION_OF.items())
 
-METRICS = {  # column -> place in metrics.json; accuracy exists with one label per image only
+# Column -> place in metrics.json. Accuracy exists with one label per image only; "chosen" is at the threshold that the
+# validation images chose, which the first study did not record.
+METRICS = {
     "accuracy": ("single_label", "accuracy"), "mAP": ("metrics", "mAP"), "micro F1": ("metrics", "OF1"),
-    "macro F1": ("metrics", "macro_F1"), "macro F1 (5+)": ("without_rare_labels", "macro_F1"),
-    "example F1": ("metrics", "example_F1"), "example F2": ("metrics", "example_F2"),
+    "macro F1": ("metrics", "macro_F1"), "micro F1, chosen": ("at_validation_threshold", "OF1"),
+    "macro F1, chosen": ("at_validation_threshold", "macro_F1"),
+    "macro F1 (5+)": ("without_rare_labels", "macro_F1"), "example F1": ("metrics", "example_F1"),
+    "example F2": ("metrics", "example_F2"),
     "script's F1": ("reference_script", "F1"), "script's F2": ("reference_script", "F2"),
 }
 
@@ -112,23 +121,26 @@ _LISTS = "data/UCM_Multilabel/splits/aitlas_"
 _AITLAS = (f"--dataset UCM_Multilabel --train_dir {_LISTS}train.txt --val_dir {_LISTS}val.txt "
            f"--test_dir {_LISTS}test.txt")
 TABLES = {
-    "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT, HEADLINE_ROWS),
-    "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT, HEADLINE_ROWS),
-    "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT, HEADLINE_ROWS),
-    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE_ROWS, "ce")),
-    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF if row not in HEADLINE_ROWS),
-                                        SEEDS[:2]),
-    **{f"ucm_aitlas_96px_{epochs}epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch {epochs}",
-                                                HEADLINE_ROWS, SEEDS[:1]) for epochs in (100, 400)},
-    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20", HEADLINE_ROWS, SEEDS[:1],
-                                       views=True),
+    "ucm_aitlas_96px_400epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 400",
+                                       ("bce", "asl", "twoway", "r4c", "r4c_bound"), SEEDS[:2]),
+    "ucm_aitlas_96px_20epochs": Table(_AITLAS, _SHORT, (*HEADLINE, "r4c_bound_no_feature")),
+    "ucm_80_20_96px_20epochs": Table("--dataset UCM_Multilabel", _SHORT, (*HEADLINE, "r4c_bound_no_feature")),
+    "aid_multilabel_96px_20epochs": Table("--dataset AID_Multilabel", _SHORT, (*HEADLINE, "r4c_bound_no_feature")),
+    "aid_20_80_96px_20epochs": Table("--dataset AID", _SHORT, (*HEADLINE, "ce", "r4c_bound_no_feature")),
+    "ucm_ablation_96px_20epochs": Table(_AITLAS, _SHORT, tuple(row for row in ABLATION_OF
+                                                               if row != "r4c_bound_no_feature"), SEEDS[:2]),
+    "ucm_aitlas_96px_100epochs": Table(_AITLAS, f"{_SMALL} --image_size 96 --max_epoch 100",
+                                       ("bce", "r4c", "r4c_bound_no_feature"), SEEDS[:1]),
+    "ucm_aitlas_224px_20epochs": Table(_AITLAS, f"{_SMALL} --image_size 224 --max_epoch 20",
+                                       ("bce", "r4c", "r4c_bound_no_feature"), SEEDS[:1], views=True),
     **{f"{name}_{model}_recipe": Table(f"--dataset {dataset}", f"--model {model} --cache", seeds=(*SEEDS, 3053, 3054),
                                        rates_of=f"ucm_80_20_{model}_recipe", rates=RATES[1:5])
        for name, dataset in (("ucm_80_20", "UCM_Multilabel"), ("aid_multilabel", "AID_Multilabel"))
        for model in ("Resnet-50", "Swin-T")},
 }
-HEADLINE_TABLES = {"UCM, AiTLAS's lists": "ucm_aitlas_96px_20epochs", "UCM, 80/20": "ucm_80_20_96px_20epochs",
-                   "AID_Multilabel": "aid_multilabel_96px_20epochs", "AID, 20/80": "aid_20_80_96px_20epochs"}
+HEADLINE_TABLES = {"UCM, 400 epochs": "ucm_aitlas_96px_400epochs", "UCM, AiTLAS's lists": "ucm_aitlas_96px_20epochs",
+                   "UCM, 80/20": "ucm_80_20_96px_20epochs", "AID_Multilabel": "aid_multilabel_96px_20epochs",
+                   "AID, 20/80": "aid_20_80_96px_20epochs"}
 
 
 @dataclass(frozen=True)
@@ -204,8 +216,11 @@ class Run:
         np.savez_compressed(self.results / "bootstrap.npz", **(
             bootstrap_accuracy(images, scores, labels) if "single_label" in json.loads(report) else
             bootstrap_metrics(scores, labels)))
-        for file in (log.with_name("args.json"), log, test / "per_label.csv"):
+        for file in (log, test / "per_label.csv"):
             shutil.copy(file, self.results)
+        # Relative paths, so that the results are recognised in whichever folder the project lies.
+        options = log.with_name("args.json").read_text(encoding="utf-8")
+        write_text(self.results / "args.json", options.replace(json.dumps(f"{ROOT}{os.sep}")[1:-1], ""))
         write_text(self.results / "metrics.json", report)  # last: it marks the run as finished
 
     def report(self, file: str = "metrics.json") -> dict:
@@ -259,14 +274,20 @@ def bootstrap_accuracy(images: Sequence[str], scores: np.ndarray, labels: np.nda
     return {"accuracy": (right @ counts / counts.sum(0)).astype(np.float32)}
 
 
-def search(table: str, row: str) -> list[Run]:
-    """The runs that select a row's rate: those of the first rates, and one beyond the best rate if it is an end."""
+def best_rate(runs: list[Run]) -> str:
+    """The rate with the highest mean of the validation metric over the seeds."""
+    rates = dict.fromkeys(run.rate for run in runs)
+    return max(rates, key=lambda rate: np.mean([run.validation() for run in runs if run.rate == rate]))
+
+
+def search(table: str, row: str, seeds: Sequence[int]) -> list[Run]:
+    """The runs that select a row's rate: those of the first rates, and one beyond the best rate while it is an end."""
     low, high = RATES.index(TABLES[table].rates[0]), RATES.index(TABLES[table].rates[-1])
     while True:
-        runs = [Run(table, row, rate, SEEDS[0]) for rate in RATES[low:high + 1]]
+        runs = [Run(table, row, rate, seed) for rate in RATES[low:high + 1] for seed in seeds]
         if not all(run.is_done for run in runs):
             return runs
-        best = RATES.index(max(runs, key=Run.validation).rate)
+        best = RATES.index(best_rate(runs))
         if best == low > 0:
             low -= 1
         elif best == high < len(RATES) - 1:
@@ -276,27 +297,31 @@ def search(table: str, row: str) -> list[Run]:
 
 
 def chosen_rate(table: str, row: str) -> str | None:
-    """The rate that validation selected, None while the search is unfinished."""
-    runs = searched(table, row)
-    if not all(run.is_done for run in runs):
-        return None
-    return sorted(runs, key=Run.validation, reverse=True)[row in RUNNER_UP].rate
+    """The rate that validation selected, of the first seed until the search of both is finished; None before that."""
+    both, first = (searched(table, row, seeds) for seeds in (SEARCH_SEEDS, SEARCH_SEEDS[:1]))
+    return next((best_rate(runs) for runs in (both, first) if all(run.is_done for run in runs)), None)
 
 
-def searched(table: str, row: str) -> list[Run]:
-    """The runs that select this row's rate, possibly those of another table and row."""
-    return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row))
+def searched(table: str, row: str, seeds: Sequence[int]) -> list[Run]:
+    """The runs of these seeds that select this row's rate, possibly those of another table and row."""
+    return search(table if row == "ce" else TABLES[table].rates_of, ABLATION_OF.get(row, row), seeds)
+
+
+def is_provisional(table: str, row: str) -> bool:
+    """Whether the first seed alone has selected this row's rate."""
+    return not all(run.is_done for run in searched(table, row, SEARCH_SEEDS))
 
 
 def seeds_of(table: str, row: str) -> list[Run]:
     """A row's runs at its rate, one per seed; none while the search is unfinished."""
     rate = chosen_rate(table, row)
-    return [Run(table, RUNNER_UP.get(row, row), rate, seed) for seed in TABLES[table].seeds if rate]
+    return [Run(table, row, rate, seed) for seed in TABLES[table].seeds if rate]
 
 
 def runs_of(table: str, row: str) -> list[Run]:
     """All runs that a row needs, as far as they are known."""
-    return list(dict.fromkeys([*searched(table, row), *seeds_of(table, row)]))
+    return list(dict.fromkeys([*searched(table, row, SEARCH_SEEDS[:1]), *searched(table, row, SEARCH_SEEDS),
+                               *seeds_of(table, row)]))
 
 
 def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
@@ -334,24 +359,73 @@ def reproduce(rows: list[tuple[str, str]], jobs: int) -> list[str]:
                 bar.update()
 
 
-def intervals(differences: np.ndarray, drawn: np.ndarray) -> list[tuple[float, float] | None]:
-    """95 % intervals of a mean difference: of the seeds, of the images, of both.
+@dataclass
+class Difference:
+    """The mean difference of a metric between two rows over common seeds, with its uncertainty.
 
-    The first (Student's t) covers the variation over seeds on these images, the second (percentiles) that over images
-    with these seeds. The third covers both: its half-length is the root of the sum of the squared half-lengths.
+    Student's t over the seeds covers the variation over seeds on these images, the percentiles of the bootstrap that
+    over images with these seeds. The interval of both has the root of the sum of their squared half-lengths.
 
     Args:
         differences: (seeds,). drawn: (draws,), the mean over the seeds for each sample of the images.
-    Returns:
-        (low, high) each; None for those that need two seeds.
+        corrected: the p-value after Holm's correction in its table.
     """
-    mean, seeds = differences.mean(), len(differences)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    if seeds == 1:
-        return [None, (low, high), None]
-    half = scipy.stats.t.ppf(0.975, seeds - 1) * differences.std(ddof=1) / seeds**0.5
-    both = np.hypot(half, (high - low) / 2)
-    return [(mean - half, mean + half), (low, high), (mean - both, mean + both)]
+
+    row: str
+    reference: str
+    metric: str
+    differences: np.ndarray
+    drawn: np.ndarray
+    corrected: float | None = None
+
+    @property
+    def mean(self) -> float:
+        return float(self.differences.mean())
+
+    def half_lengths(self, error: float) -> tuple[float, float]:
+        """Of the intervals over seeds and over images at this error (0.05 for 95 %)."""
+        seeds = len(self.differences)
+        low, high = np.percentile(self.drawn, [50 * error, 100 - 50 * error])
+        deviation = self.differences.std(ddof=1) / seeds**0.5
+        return scipy.stats.t.ppf(1 - error / 2, seeds - 1) * deviation, (high - low) / 2
+
+    def intervals(self) -> list[tuple[float, float] | None]:
+        """At 95 %: (low, high) of the seeds, of the images, of both; None for those that need two seeds."""
+        of_images = tuple(np.percentile(self.drawn, [2.5, 97.5]))
+        if len(self.differences) == 1:
+            return [None, of_images, None]
+        of_seeds, _ = halves = self.half_lengths(0.05)
+        both = np.hypot(*halves)
+        return [(self.mean - of_seeds, self.mean + of_seeds), of_images, (self.mean - both, self.mean + both)]
+
+    def p_value(self) -> float | None:
+        """The error at which the interval of both ends at zero; None with one seed."""
+        if len(self.differences) == 1:
+            return None
+
+        def reach(error: float) -> float:
+            return np.hypot(*self.half_lengths(error)) - abs(self.mean)
+
+        smallest = 1e-12
+        return 1.0 if self.mean == 0 else smallest if reach(smallest) < 0 else scipy.optimize.brentq(reach, smallest, 1)
+
+    def cell(self) -> str:
+        """In points: mean and interval of both, bold if significant, and the corrected p-value; with one seed, the
+        interval of the images."""
+        _, of_images, of_both = self.intervals()
+        low, high = of_both or of_images
+        text = f"{100 * self.mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+        if self.corrected is None:
+            return text
+        return f"{f'**{text}**' if self.corrected < 0.05 else text}, {self.corrected:.2g}"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979): the k-th smallest of n p-values times n - k + 1, and not below the one before it."""
+    order = np.argsort(p_values)
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(np.array(p_values)[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    return corrected.tolist()
 
 
 def markdown(head: list[str], body: list[list[str]]) -> str:
@@ -359,10 +433,10 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
 
 
 def metrics_of(runs: list[Run], file: str = "metrics.json") -> dict[str, list[float]]:
-    """The METRICS that these runs have, a value per run."""
+    """The METRICS that all of these runs have, a value per run."""
     reports = [run.report(file) for run in runs]
     return {title: [report[section][name] for report in reports] for title, (section, name) in METRICS.items()
-            if section in reports[0]}
+            if all(section in report for report in reports)}
 
 
 def finished(table: str) -> dict[str, list[Run]]:
@@ -371,65 +445,78 @@ def finished(table: str) -> dict[str, list[Run]]:
 
 
 def metrics_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str:
-    columns = list(metrics_of(next(iter(done.values())), file))
+    values = {row: metrics_of(runs, file) for row, runs in done.items()}
+    columns = [title for title in METRICS if any(title in row for row in values.values())]
     return markdown(["row", "lr", "seeds", "epochs", *columns],
-                    [[row, runs[0].rate, str(len(runs)), ", ".join(str(run.report()["epoch"]) for run in runs),
-                      *(percent_cell(mean_and_deviation(values)) for values in metrics_of(runs, file).values())]
+                    [[row, runs[0].rate + "*" * is_provisional(runs[0].table, row), str(len(runs)),
+                      ", ".join(str(run.report()["epoch"]) for run in runs),
+                      *(percent_cell(mean_and_deviation(values[row].get(column, []))) for column in columns)]
                      for row, runs in done.items()])
 
 
-def differences(table: str) -> list[tuple]:
-    """(row, reference, metric, seeds, mean, its intervals): R4C as published and with the bound against each baseline
-    and each other, an ablation against the row that it changes; nothing if they have no common seed."""
+def differences(table: str) -> list[Difference]:
+    """The COMPARISONS of rows with common seeds, an ablation with the row that it changes in whichever table."""
     done, found = finished(table), []
-    compared = [(row, baseline, done) for row in ("r4c", R4C_BOUND, "r4c_bound")
-                for baseline in ("bce", "bce_runner_up_lr", "focal", "asl", "ce")]
-    origins = finished(TABLES[table].rates_of) | done  # the table of an ablation lacks the row that it changes
-    for row, reference, references in (*compared, (R4C_BOUND, "r4c", done), ("r4c_bound", "r4c", done),
-                                       *((row, origin, origins) for row, origin in ABLATION_OF.items())):
-        pairs = [(a, b) for a in done.get(row, ()) for b in references.get(reference, ()) if a.seed == b.seed]
+    references = finished(TABLES[table].rates_of) | done  # the table of the ablations lacks what they change
+    for row, reference in COMPARISONS:
+        pairs = [(a, b) for a in done.get(row, ())
+                 for b in (references if row in ABLATION_OF else done).get(reference, ()) if a.seed == b.seed]
         for metric in np.load(pairs[0][0].results / "bootstrap.npz") if pairs else ():
-            difference = np.subtract(*(metrics_of(list(runs))[metric] for runs in zip(*pairs)))
             drawn = np.mean([np.subtract(*(np.load(run.results / "bootstrap.npz")[metric] for run in pair))
                              for pair in pairs], axis=0)
-            found.append((row, reference, metric, len(pairs), difference.mean(), intervals(difference, drawn)))
+            found.append(Difference(row, reference, metric, np.subtract(
+                *(metrics_of(list(runs))[metric] for runs in zip(*pairs))), drawn))
+    tested = [difference for difference in found if len(difference.differences) > 1]
+    for difference, corrected in zip(tested, holm([difference.p_value() for difference in tested])):
+        difference.corrected = corrected
     return found
 
 
-def differences_table(found: list[tuple]) -> str:
-    """Bold if the interval of seeds and images excludes zero; with one seed, the interval of the images is shown."""
+def differences_table(found: list[Difference]) -> str:
     body: dict[tuple[str, str], dict[str, str]] = {}
-    for row, reference, metric, seeds, mean, (_, of_images, of_both) in found:
-        low, high = of_both or of_images
-        cell = f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
-        body.setdefault((f"{row} - {reference}", str(seeds)), {})[metric] = (
-            f"**{cell}**" if of_both and low * high > 0 else cell)
+    for difference in found:
+        pair = f"{difference.row} - {difference.reference}", str(len(difference.differences))
+        body.setdefault(pair, {})[difference.metric] = difference.cell()
     return markdown(["difference", "seeds", *next(iter(body.values()))],
                     [[*row, *cells.values()] for row, cells in body.items()])
 
 
+def answer_table() -> str:
+    """RESULTS.md's table: the differences in mAP (or accuracy) of the headline rows in each headline table."""
+    columns = {title: {f"{difference.row} - {difference.reference}": difference.cell()
+                       for difference in differences(table)
+                       if difference.metric != "micro F1" and difference.row not in ABLATION_OF}
+               for title, table in HEADLINE_TABLES.items()}
+    columns = {title: cells for title, cells in columns.items() if cells}
+    return markdown(["difference", *columns],
+                    [[pair, *(cells.get(pair, "") for cells in columns.values())]
+                     for pair in (f"{row} - {reference}" for row, reference in COMPARISONS)
+                     if any(pair in cells for cells in columns.values())])
+
+
 def headline_table() -> str:
-    """The README's table: mAP and micro F1 (or accuracy) of the headline rows in each table in which all runs of
-    HEADLINE are finished; rows with unfinished runs are left empty."""
-    columns = {}
+    """The README's table: mAP and micro F1 (or accuracy) of the headline rows; in brackets, how many seeds are finished
+    where some are not."""
+    columns: dict[str, dict[str, str]] = {}
     for title, table in HEADLINE_TABLES.items():
-        metrics = {row: metrics_of(runs) for row, runs in finished(table).items() if len(runs) == len(SEEDS)}
-        if metrics.keys() >= {*HEADLINE}:
-            for name in ("accuracy",) if "accuracy" in metrics["r4c"] else ("mAP", "micro F1"):
-                columns[f"{title}: {name}"] = {row: percent_cell(mean_and_deviation(values[name]))
-                                               for row, values in metrics.items()}
-    return markdown(["row", *columns],
-                    [[row, *(cells.get(row, "") for cells in columns.values())] for row in HEADLINE_ROWS])
+        for row, runs in finished(table).items():
+            metrics = metrics_of(runs) if row in HEADLINE else {}
+            note = f" ({len(runs)})" * (len(runs) < len(TABLES[table].seeds))
+            for name in ("accuracy",) if "accuracy" in metrics else ("mAP", "micro F1") if metrics else ():
+                cell = percent_cell(mean_and_deviation(metrics[name])) + note
+                columns.setdefault(f"{title}: {name}", {})[row] = cell
+    return markdown(["row", *columns], [[row, *(cells.get(row, "") for cells in columns.values())] for row in HEADLINE])
 
 
 def search_table(table: str) -> str:
     """The rows whose rate was searched in this table; empty without any."""
-    tried = {row: [run for run in searched(table, row) if run.is_done and run.table == table]
-             for row in TABLES[table].rows if row not in ABLATION_OF}
+    tried = {row: [run for run in runs_of(table, row) if run.is_done and run.table == table and run.seed in SEARCH_SEEDS]
+             for row in TABLES[table].rows
+             if row == "ce" or TABLES[table].rates_of == table and row not in ABLATION_OF}
     tried = {row: runs for row, runs in tried.items() if runs}
     rates = [rate for rate in RATES if any(run.rate == rate for runs in tried.values() for run in runs)]
     return tried and markdown(["row", *rates], [
-        [row, *(next((f"{100 * run.validation():.2f}" for run in runs if run.rate == rate), "") for rate in rates)]
+        [row, *(" / ".join(f"{100 * run.validation():.2f}" for run in runs if run.rate == rate) for rate in rates)]
         for row, runs in tried.items()]) or ""
 
 
@@ -438,17 +525,21 @@ def tables_text(table: str) -> str:
     done = finished(table)
     if not done:
         return ""
-    text = f"Test results in percent, mean ± standard deviation over seeds.\n\n{metrics_table(done)}"
+    text = "Test results in percent, mean ± standard deviation over seeds"
+    if any(is_provisional(table, row) for row in done):
+        text += "; * the rate that the first seed selected, as the search of the second is unfinished"
+    text += f".\n\n{metrics_table(done)}"
     with_views = {row: [run for run in runs if (run.results / ALL_VIEWS).exists()] for row, runs in done.items()}
     if views := {row: runs for row, runs in with_views.items() if runs}:
         text += ("\nThe same with scores averaged over the eight views of an image:\n\n"
                  f"{metrics_table(views, ALL_VIEWS)}")
     if found := differences(table):
-        text += ("\nPaired differences in points with 95 % intervals over seeds and test images, bold if they exclude "
-                 f"zero; with one\nseed, over the images alone. (All intervals are in `{table}_differences.csv`.)\n\n"
-                 f"{differences_table(found)}")
+        text += ("\nPaired differences in points, with 95 % intervals over seeds and test images and the p-value after "
+                 "Holm's correction\nin this table, bold if that is below 0.05; with one seed, the interval over the "
+                 f"images alone. (All intervals are in\n`{table}_differences.csv`.)\n\n{differences_table(found)}")
     if tried := search_table(table):
-        text += f"\nLearning-rate search: highest validation micro F1 (or accuracy), first seed.\n\n{tried}"
+        text += ("\nLearning-rate search: highest validation micro F1 (or accuracy) of "
+                 f"{' / '.join(f'seed {seed}' for seed in SEARCH_SEEDS)}.\n\n{tried}")
     return text
 
 
@@ -460,17 +551,19 @@ def write_tables(table: str) -> None:
     text = tables_text(table)
     write_text(RESULTS / f"{table}.md", text)
     metrics = {row: metrics_of(runs) for row, runs in done.items()}
-    columns = list(next(iter(metrics.values())))
+    columns = [title for title in METRICS if any(title in values for values in metrics.values())]
     write_csv(RESULTS / f"{table}.csv", [["row", "lr", "seed", "epoch", *columns],
                                          *([row, run.rate, run.seed, run.report()["epoch"],
-                                            *(f"{metrics[row][column][index]:.6f}" for column in columns)]
+                                            *(f"{metrics[row][column][index]:.6f}" if column in metrics[row] else ""
+                                              for column in columns)]
                                            for row, runs in done.items() for index, run in enumerate(runs))])
     write_csv(RESULTS / f"{table}_differences.csv", [
         ["row", "reference", "metric", "seeds", "mean",
-         *(f"{end} of {what}" for what in ("seeds", "images", "both") for end in ("low", "high"))],
-        *([*pair, f"{mean:.6f}", *(f"{end:.6f}" if interval else "" for interval in all_intervals
-                                   for end in interval or ("", ""))]
-          for *pair, mean, all_intervals in differences(table))])
+         *(f"{end} of {what}" for what in ("seeds", "images", "both") for end in ("low", "high")), "p", "p, Holm"],
+        *([difference.row, difference.reference, difference.metric, len(difference.differences),
+           *(f"{value:.6f}" if value is not None else "" for value in (
+               difference.mean, *(end for interval in difference.intervals() for end in interval or (None, None)),
+               difference.p_value(), difference.corrected))] for difference in differences(table))])
     save_figure(draw_comparison({row: [run.results / "log.csv" for run in runs] for row, runs in done.items()}),
                 RESULTS / table)
     print(f"{RESULTS / table}.md\n\n{text}")

@@ -3,7 +3,7 @@
     python -m dataset.audit --dataset UCM_Multilabel --data_root ./data
 
 Prints a summary and writes audit.json and audit.png. The exit code is 1 if training would be wrong or impossible
-(identical images in training and test set, missing or unreadable images, images without labels, classes too small to
+(identical images in different splits, missing or unreadable images, images without labels, classes too small to
 split) and 0 otherwise.
 """
 
@@ -106,10 +106,9 @@ def _identical(data: Data, readings: dict[Path, Reading | str]) -> list[dict[str
 
 
 def _problems(report: dict[str, Any]) -> list[str]:
-    splits = [{duplicate["split"] for duplicate in group["images"]} for group in report["identical"]]
-    leaks = [_duplicates(group) for group, names in zip(report["identical"], splits)
-             if "test" in names and len(names) > 1]
-    found = {"identical image(s) in both the training or validation and the test set": leaks,
+    leaks = [_duplicates(group) for group in report["identical"]
+             if len({duplicate["split"] for duplicate in group["images"]}) > 1]
+    found = {"identical image(s) in different splits": leaks,
              "missing image(s), named in the label table or a list": report["without_image"],
              "image(s) without labels": report["without_labels"],
              "unreadable image(s)": report["unreadable"]}

@@ -21,6 +21,7 @@ from .image_list import (
     originals,
     read_image_list,
     relative_name,
+    series,
     spelling,
     write_image_list,
 )
@@ -189,14 +190,16 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
                 if name not in (label_names or ()):
                     check_class(name, f"the class of {image} in a list")
             labels = image_classes(images, classes, label_names)
+            every = sum(images.values(), [])
+            _warn_of_folders(every, labels.labels_of(every), labels.names, "a list")
             if labels.names != label_names:
                 warn_of_combinations(root, labels.names)
     elif layout.is_test:
         image_folders, layout_table = layout.locate(root)
         table = table or layout_table
         found = [image for folder in image_folders for image in find_images(folder)]
-        images = {"train": [image for image in found if not layout.is_test(image)],
-                  "test": [image for image in found if layout.is_test(image)]}
+        images = {"train": [image for image in found if not layout.is_test(image.relative_to(root))],
+                  "test": [image for image in found if layout.is_test(image.relative_to(root))]}
     elif not root.is_dir():
         download = f"; download: {layout.download}" * bool(layout.download)
         raise InputError(f"there is no folder {root}{download}; --data_root names another place, --train_dir ... your "
@@ -223,7 +226,7 @@ def _warn_of_duplicates(images: list[Path], folders: list[Path]) -> None:
     """Warn of images that are one file, by links or by several paths in a list, and of those named like a copy, a mask,
     a band or an augmentation of another one: in its folder, in a folder above, or there in another split's folder."""
     first: dict[tuple[int, int], Path] = {}
-    by_path, by_place, siblings = {}, {}, {}
+    by_path, by_place, siblings, same_endings = {}, {}, {}, series(images)
     places = {parent: next((parent.relative_to(folder) for folder in folders if parent.is_relative_to(folder)), parent)
               for parent in {image.parent for image in images}}
     for image in images:
@@ -237,6 +240,7 @@ def _warn_of_duplicates(images: list[Path], folders: list[Path]) -> None:
         place, stems = places[image.parent], list(originals(image.stem))
         found = [by_path[image.parent, image.stem], *(by_place.get((place, stem)) for stem in stems),
                  *(by_place.get((above, stem)) for above in place.parents for stem in (image.stem, *stems))]
+        found.append(same_endings.get(image))
         if SIBLING.search(image.stem):
             found.append(siblings.setdefault((place, SIBLING.sub("", image.stem)), image))
         original = next((path for path in found if path not in (None, image)), None)
@@ -300,21 +304,29 @@ def label_images(source: Source) -> dict[str, Split]:
     if source.must_be_complete and isinstance(source.labels, LabelTable):
         source.labels.check_all_present(source.all_images(), source.root)
     labels = source.labels.labels_of(source.all_images())
-    if isinstance(source.labels, LabelTable) and source.labels.single_label:
-        _warn_of_folders(source.all_images(), labels, source.labels)
+    if isinstance(source.labels, LabelTable):
+        _warn_of_folders(source.all_images(), labels, source.labels.names, str(source.labels.path),
+                         of_most=not source.labels.single_label)
     ends = np.cumsum([len(paths) for paths in source.images.values()])
     return {name: Split(paths, rows) for (name, paths), rows in zip(source.images.items(), np.split(labels, ends[:-1]))}
 
 
-def _warn_of_folders(images: list[Path], labels: np.ndarray, table: LabelTable) -> None:
-    """Warn of images to which a table gives another class than that of the folder they lie in."""
-    classes = {spelling(name): column for column, name in enumerate(table.names)}
-    columns = {folder: classes.get(spelling(folder.name)) for folder in {image.parent for image in images}}
-    apart = [str(image) for image, row in zip(images, labels)
-             if (column := columns[image.parent]) is not None and not row[column]]
+def _warn_of_folders(images: list[Path], labels: np.ndarray, names: list[str], where: str,
+                     of_most: bool = False) -> None:
+    """Warn of images in a folder named like a class or label that `where` does not give them (N, C); with several
+    labels per image only `of_most`, if most images of the folder lack it."""
+    columns = {spelling(name): column for column, name in enumerate(names)}
+    in_folders: dict[Path, list[int]] = {}
+    for row, image in enumerate(images):
+        in_folders.setdefault(image.parent, []).append(row)
+    apart = []
+    for folder, rows in in_folders.items():
+        column = columns.get(spelling(folder.name))
+        lacking = [str(images[row]) for row in rows if not labels[row, column]] if column is not None else []
+        apart += lacking if not of_most or 2 * len(lacking) > len(rows) else []
     if apart:
-        warn(f"{table.path} gives {summarize_names(apart, 'image')} another class than the folder does; the table's "
-             "is used")
+        warn(f"{where} does not give {summarize_names(apart, 'image')} the {'label' if of_most else 'class'} after "
+             f"which the folder is named; what {where} says is used")
 
 
 def make_splits(source: Source, splits: dict[str, Split], train_ratio: float | None, seed: int) -> Data:

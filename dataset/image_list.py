@@ -5,6 +5,7 @@ import os
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,13 +25,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The path ends with the last image suffix before a blank or the end of the line.
 _LINE = re.compile(rf"(.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)
 
-# What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach copy 2", "beach~2".
-COPY = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?|~\d+)$", re.IGNORECASE)
+# What systems append to the name of a copy: "beach (1)", "beach - Copy", "beach Kopie 2", "beach~2".
+_COPIED = "copy|kopie|kopia|copie|copia"
+COPY = re.compile(rf"(?: ?\(\d+\)| - (?:{_COPIED})(?: \(\d+\))?| (?:{_COPIED})(?: \d+)?|~\d+)$", re.IGNORECASE)
 
 # Words for what is made of an image, before or behind its name; and any word behind a number.
 _AUGMENTED = r"aug|[hv]?flip|mirror|\d+deg"
-_VERSION = re.compile(rf"(?<![a-z])(?:{_AUGMENTED}|rot(?![tu])|crop|resiz|original|copy|thumb|small|preview|mask|seg|"
-                      r"label|gt|superpixel|\d+x)", re.IGNORECASE)
+_VERSION = re.compile(rf"(?<![a-z])(?:{_AUGMENTED}|rot(?![tu])|crop|resiz|original|{_COPIED}|edited|thumb|small|"
+                      r"preview|mask|seg|label|gt|superpixel|blur|gr[ae]y|sharp|noise|noisy|bright|dark|contrast|"
+                      r"\d+x)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
@@ -105,6 +108,21 @@ def originals(stem: str) -> Iterator[str]:
                          if _VERSION.search(stem[sign.end():]) or COPY.fullmatch(stem[sign.start():])
                          or stem[:sign.start()][-1:].isdigit() and _WORD.search(stem[sign.end():]))]
     yield from (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
+
+
+def series(images: Sequence[Path]) -> dict[Path, Path]:
+    """Image -> the first image of the same place, where nearly all names in the folders consist of a place and one of
+    the same two to twenty endings with a letter: a_pre, a_post, b_pre, b_post, ..."""
+    places: dict[str, dict[str, Path]] = {}
+    for image in images:
+        path = str(image.with_suffix(""))
+        for sign in re.finditer(r"[ ._-]+(?=[^/\\]*$)", path):
+            places.setdefault(path[:sign.start()], {})[path[sign.start():]] = image
+    uses = Counter(frozenset(endings) for endings in places.values() if 2 <= len(endings) <= 20)
+    common = {endings for endings, count in uses.items() if count > 4 and count * len(endings) > 0.9 * len(images)
+              and all(map(_WORD.search, endings))}
+    return {image: next(iter(endings.values())) for endings in places.values() if frozenset(endings) in common
+            for image in endings.values()}
 
 
 def check_name(name: str, what: str = "the file name") -> None:

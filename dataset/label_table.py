@@ -29,15 +29,19 @@ CELLS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", "easting", "northing")
 
 # Titles of a column that may hold the numbers of two classes.
-_CLASSES = ("class", "classes", "class_id", "category", "target", "label_id", "y")
+_CLASSES = ("class", "classes", "class_id", "class_name", "cls", "category", "category_id", "scene", "target",
+            "label_id", "label_name", "labels", "gt", "ground_truth", "lulc", "landcover", "land_cover", "y")
 
 # What spreadsheets and pandas write for an empty cell; and for an error, in capitals, as #N/A or #BEZUG!
-MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "<na>", "nat", "-", "--", "?", "loading...")
+MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "<na>", "nat", "-", "--", "?", "loading...",
+           "unlabeled", "unlabelled", "no label", "no_label", "todo", "tbd")
 _ERROR = re.compile(r"#[^\W\da-z][^a-z]*")
 
 # Titles of columns that describe the image and not what is on it.
 _BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_set)?|split|folds?|set|f?id|objectid|"
-                          "index|total|count|sum|(n|num|nb|number)_?(of_)?(labels|classes)", re.IGNORECASE)
+                          "index|total|count|sum|(n|num|nb|number)_?(of_)?(labels|classes)|"
+                          "(is_)?(verified|reviewed|checked|usable|difficult|augmented|duplicate|occluded|truncated)|"
+                          "pred(icted|iction)?[ _].*|.*[ _]pred(icted|iction)?", re.IGNORECASE)
 
 # The numbers of several labels, or a 0 or 1 for each label.
 _SEVERAL_NUMBERS = re.compile(r"(?:-?\d+\.?\d*|true|false)(?:[\s,;|]+(?:-?\d+\.?\d*|true|false))+", re.IGNORECASE)
@@ -116,8 +120,8 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     title, *names = [unicodedata.normalize("NFC", name) for name in cells[0][1]]
     header = [name.casefold() for name in names]
     single_label = header == ["label"]
-    if single_label or header == ["labels"] and not all(
-            len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:]):
+    of_two = len(header) == 1 and all(len(row) == 2 and row[1].casefold() in CELLS for _, row in cells[1:])
+    if single_label or header == ["labels"] and not of_two:
         return LabelTable(path, *_rows_by_name(path, cells[1:], known, single_label), single_label)
     alike = Counter(map(spelling, names))
     numbered = len(names) > 2 and any(names == [str(start + label) for label in range(len(names))] for start in (0, 1))
@@ -129,8 +133,7 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; "
                          "if it is no label table, move it elsewhere")
 
-    if len(header) == 1 and header[0] in _CLASSES and all(
-            row[1:] and row[1].casefold() in CELLS for _, row in cells[1:]):
+    if of_two and header[0] in _CLASSES:
         raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one "
                          "class per image, else after what a 1 means")
     rows: dict[str, np.ndarray] = {}
@@ -152,6 +155,9 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     if dubious and not known:
         warn(f"{path}: {summarize_names(dubious, 'column')} may be no labels, by the title or because all cells are 1; "
              "if so, remove them")
+    if not known:
+        _warn_of_equal_columns(path, names, np.stack(list(rows.values())), "if one is a copy of another, remove it")
+        warn_of_near_names(path, names)
     return LabelTable(path, names, rows)
 
 
@@ -241,17 +247,17 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
         warn_of_combinations(path, names)
     rows = {key: np.array([name in labels for name in names], dtype=np.uint8) for key, labels in present.items()}
     if separator == "," and not known:
-        _warn_of_split_names(path, names, np.stack(list(rows.values())))
+        _warn_of_equal_columns(path, names, np.stack(list(rows.values())), "if they are one name that holds commas, "
+                               "write a semicolon behind each name, as in \"Beaches, dunes, sands;\"")
     return names, rows
 
 
-def _warn_of_split_names(path: Path, names: list[str], labels: np.ndarray) -> None:
-    """Warn of labels (N, C) that are only ever found together: they may be one name that holds commas."""
+def _warn_of_equal_columns(path: Path, names: list[str], labels: np.ndarray, advice: str) -> None:
+    """Warn of labels (N, C) that are only ever found together."""
     uses = Counter(column.tobytes() for column in labels.T)
     together = [name for name, column in zip(names, labels.T) if uses[column.tobytes()] > 1 and column.sum() > 1]
     if together:
-        warn(f"{path}: {summarize_names(together, 'label')} are on the same images always; if they are one name that "
-             "holds commas, write a semicolon behind each name, as in \"Beaches, dunes, sands;\"")
+        warn(f"{path}: {summarize_names(together, 'label')} are on the same images always; {advice}")
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:
@@ -278,14 +284,26 @@ def check_class(name: str, where: str) -> None:
     _check_label(name, where, single_label=True)
 
 
-def warn_of_combinations(where: Path, names: list[str], of_folders: bool = False) -> None:
-    """Warn of names that look like several: made of other names, or of words that recur, as those of folders may; and
-    of those that differ in accents alone."""
+def warn_of_near_names(where: Path, names: list[str]) -> None:
+    """Warn of names that differ in accents alone, or by one additional letter: ship and ships, harbor and harbour."""
     plain = {name: re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", name)).casefold() for name in names}
     alike = [name for name in names if list(plain.values()).count(plain[name]) > 1]
     if alike:
         warn(f"{where}: {summarize_names(alike, 'label')} differ from each other only in accents; if one is meant, use "
              "one spelling")
+    lower = {name.casefold(): name for name in names}
+    pairs = dict.fromkeys(f"{lower[shorter]} / {lower[longer]}" for longer in lower for place in range(len(longer))
+                          if (shorter := longer[:place] + longer[place + 1:]) in lower and longer[place].isalpha()
+                          and (len(shorter) > 5 or longer == f"{shorter}s"))
+    if pairs:
+        warn(f"{where}: {summarize_names(pairs, 'pair')} of labels differ by one letter; if one label is meant, use "
+             "one spelling")
+
+
+def warn_of_combinations(where: Path, names: list[str], of_folders: bool = False) -> None:
+    """Warn of names that look like several: made of other names, or of words that recur, as those of folders may; and
+    as `warn_of_near_names`."""
+    warn_of_near_names(where, names)
     found = set()
     singles = {name.casefold() for name in names}
     for separator in (r"\s*[+/&]\s*|\s+[-–—]\s+", r"\s*(?:\\n|,(?!_)|[|:•،\\])\s*",

@@ -24,7 +24,7 @@ class Layout:
     download: str
     tables: tuple[str, ...] = ()
     folders: tuple[tuple[str, ...], ...] = ()  # each alternative is one or more folders, all needed
-    is_test: Callable[[Path], bool] | None = None
+    is_test: Callable[[Path], bool] | None = None  # of an image's path relative to the root
     train_ratio: float | None = None
 
     def locate(self, root: Path) -> tuple[list[Path], Path]:
@@ -45,7 +45,7 @@ class Layout:
 
 
 def _ucm_is_test(image: Path) -> bool:
-    number = re.search(r"\d\d$", image.stem)
+    number = re.search(r"(?<!\d)\d\d$", image.stem)
     if not number:
         raise InputError(f"image {image} does not end with a two-digit number, which decides between train (00-79) and "
                          "test (80-99); remove it, or give list files")
@@ -68,7 +68,7 @@ _UCM = Layout(
 _AID = Layout(
     folders=(("images_tr", "images_test"),),
     tables=("multilabel.csv",),
-    is_test=lambda image: "images_test" in image.parts[-3:],
+    is_test=lambda image: image.parts[0] == "images_test",
     download="https://github.com/Hua-YS/AID-Multilabel-Dataset",
 )
 

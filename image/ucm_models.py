@@ -13,14 +13,14 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import Test  # noqa: E402
-from benchmark.reproduce import R4C_BOUND, seeds_of  # noqa: E402
+from benchmark.reproduce import seeds_of  # noqa: E402
 
 TABLE = "ucm_aitlas_224px_20epochs"
 IMAGES = ("tenniscourt15", "denseresidential58", "denseresidential40")  # the last two: --select disagree
 
 
 def main() -> None:
-    runs = [seeds_of(TABLE, row)[0].name for row in ("bce", "r4c", R4C_BOUND)]
+    runs = [seeds_of(TABLE, row)[0].name for row in ("bce", "r4c", "r4c_bound_no_feature")]
     weights = [str(max((ROOT / "runs" / "study" / TABLE / run).glob("*/best.pth"))) for run in runs]
     with tempfile.TemporaryDirectory() as folder:
         Test.main(["--weights_path", *weights, "--save_path", folder, "--formats", "png", "--show_scores",

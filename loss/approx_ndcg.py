@@ -24,14 +24,17 @@ def full_precision(values: Tensor) -> Tensor:
 def in_full_precision(loss):
     """Decorate a loss of (outputs, labels, ...): compute it in full precision, regardless of autocast.
 
-    The decorated loss raises ValueError unless both are 2-D with equal batch size.
+    The decorated loss raises ValueError unless both are 2-D with equal batch size, and for labels other than 0 and 1,
+    unless the caller has checked them (`labels_checked=True`).
     """
 
     @functools.wraps(loss)
-    def wrapper(outputs: Tensor, labels: Tensor, *args, **kwargs) -> Tensor:
+    def wrapper(outputs: Tensor, labels: Tensor, *args, labels_checked: bool = False, **kwargs) -> Tensor:
         if outputs.ndim != 2 or labels.ndim != 2 or len(outputs) != len(labels):
             raise ValueError(f"{loss.__name__}: expected two 2-D tensors with equal batch size, "
                              f"not {tuple(outputs.shape)} and {tuple(labels.shape)}")
+        if not labels_checked:
+            check_labels(labels)
         with torch.autocast(outputs.device.type, enabled=False):
             outputs = full_precision(outputs)
             return loss(outputs, labels.to(outputs.dtype), *args, **kwargs)
@@ -44,6 +47,23 @@ def check_same_shape(scores: Tensor, targets: Tensor, name: str = "labels") -> N
     if scores.shape != targets.shape:
         raise ValueError(f"scores and {name} must have the same shape, not {tuple(scores.shape)} and "
                          f"{tuple(targets.shape)}")
+
+
+def check_labels(labels: Tensor, soft: bool = False) -> None:
+    """Raise ValueError unless all labels are 0 or 1; `soft`: from 0 to 1.
+
+    On CUDA, where reading a value would synchronise host and device, an assertion on the device fails instead, which a
+    later operation reports as RuntimeError; so does a compiled loss. Other devices are not checked; in
+    torch.func.vmap, labels must be of dtype bool, which needs no check.
+    """
+    if labels.dtype == torch.bool or labels.device.type not in ("cpu", "cuda", "meta"):
+        return
+    valid = labels == (labels.clamp(0, 1) if soft else labels.sign().abs())
+    all_valid, rule = valid.all(), "labels must be " + ("from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)")
+    try:
+        torch._assert_async(all_valid, rule)
+    except RuntimeError:
+        raise ValueError(f"{rule}, not {labels[~valid][0]:g}") from None
 
 
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:

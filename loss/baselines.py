@@ -11,17 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from .approx_ndcg import check_same_shape, in_full_precision
+from .approx_ndcg import check_labels, check_same_shape, in_full_precision
 
 
 class BaselineLoss(nn.Module):
-    """The mean of `losses(logits, labels)`, of entries or of lists, as the loss term `name`."""
+    """The mean of `losses(logits, labels)`, of entries or of lists, as the loss term `name`.
+
+    `forward` raises ValueError if the shapes differ, and for labels that are not 0 or 1; with `soft_labels`, not from 0
+    to 1 (on a GPU, see `check_labels`).
+    """
 
     name: str
+    soft_labels = True
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_same_shape(logits, labels)
-        total = in_full_precision(self.losses)(logits, labels).mean()
+        check_labels(labels, self.soft_labels)
+        total = in_full_precision(self.losses)(logits, labels, labels_checked=True).mean()
         return total, {self.name: total.detach()}
 
 
@@ -35,7 +41,7 @@ class BCELoss(BaselineLoss):
 
 
 class CrossEntropyLoss(BaselineLoss):
-    """Softmax cross-entropy, for exactly one label per image: labels must be one-hot."""
+    """Softmax cross-entropy, for exactly one label per image: labels must be one-hot, or soft with a sum of 1."""
 
     name = "ce"
 
@@ -51,16 +57,17 @@ class FocalLoss(BaselineLoss):
         alpha: weight of the positives, 1 - alpha that of the negatives; -1 weights neither (eq. 4).
     Raises:
         ValueError: unless alpha is -1 or between 0 and 1, which themselves would leave out the positives or the
-            negatives; and for a gamma between 0 and 1, whose gradient is NaN where the probability rounds to 0 or 1.
+            negatives; and unless gamma is 0 or at least 1, as between them the gradient is NaN where the probability
+            rounds to 0 or 1.
     """
 
     name = "focal"
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25):
         super().__init__()
-        if alpha != -1 and not 0 < alpha < 1:
+        if alpha is None or alpha != -1 and not 0 < alpha < 1:
             raise ValueError(f"focal loss: alpha must be -1 or between 0 and 1, not {alpha}")
-        if 0 < gamma < 1:
+        if not (gamma == 0 or 1 <= gamma < math.inf):
             raise ValueError(f"focal loss: gamma must be 0 or at least 1, not {gamma}")
         self.gamma, self.alpha = gamma, alpha
 
@@ -83,7 +90,7 @@ class AsymmetricLoss(BaselineLoss):
 
     def __init__(self, gamma_neg: float = 4.0, gamma_pos: float = 1.0, clip: float = 0.05):
         super().__init__()
-        if any(gamma != 0 and gamma < 1 for gamma in (gamma_neg, gamma_pos)):
+        if not all(gamma == 0 or 1 <= gamma < math.inf for gamma in (gamma_neg, gamma_pos)):
             raise ValueError(f"asymmetric loss: gamma must be 0 or at least 1, not {gamma_neg} and {gamma_pos}")
         if not 0 <= clip < 1:
             raise ValueError(f"asymmetric loss: clip must be at least 0 and below 1, not {clip}")

@@ -1,5 +1,7 @@
 """L2R-label: in each image, present labels rank above a buffer interval around 0.5, absent labels below it."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,13 @@ def label_ranking_loss(scores: Tensor, labels: Tensor, number_label: int = 4, ra
     return torch.where(positives > 0, losses / positives.clamp(min=1), 0).sum()
 
 
+def check_neutral_items(number: int, halfwidth: float) -> None:
+    """Raise ValueError unless number is a whole number of at least 0, and halfwidth from 0 to 0.5."""
+    if not isinstance(number, Integral) or number < 0 or not 0 <= halfwidth <= 0.5:
+        raise ValueError("neutral items need a whole number of at least 0 and a range from 0 to 0.5, not "
+                         f"{number} and {halfwidth}")
+
+
 def rank_with_neutral_items(scores: Tensor, labels: Tensor, number: int, halfwidth: float, alpha: float,
                             bound: bool) -> Tensor:
     """Return the loss of each list with virtual neutral items, the buffer interval of L2R-label and L2R-sample.
@@ -44,6 +53,7 @@ def rank_with_neutral_items(scores: Tensor, labels: Tensor, number: int, halfwid
         (L,), for lists of N + number items of relevance 2 (positive), 1 (neutral) and 0 (negative).
     """
     check_same_shape(scores, labels)
+    check_neutral_items(number, halfwidth)
     neutral = torch.linspace(0.5 - halfwidth, 0.5 + halfwidth, number, device=scores.device, dtype=scores.dtype)
     if bound:
         neutral = torch.logit(neutral, eps=torch.finfo(neutral.dtype).eps)

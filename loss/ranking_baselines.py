@@ -24,10 +24,11 @@ class TwoWayLoss(BaselineLoss):
     """
 
     name = "twoway"
+    soft_labels = False
 
     def __init__(self, temperature_pos: float = 4.0, temperature_neg: float = 1.0):
         super().__init__()
-        if min(temperature_pos, temperature_neg) <= 0:
+        if not (temperature_pos > 0 and temperature_neg > 0):
             raise ValueError("two-way loss: temperatures must be positive, not "
                              f"{temperature_pos} and {temperature_neg}")
         self.temperature_pos, self.temperature_neg = temperature_pos, temperature_neg
@@ -47,6 +48,7 @@ class ZLPRLoss(BaselineLoss):
     threshold at logit 0, log(1 + sum_P exp(-s)) + log(1 + sum_N exp(s)); the mean over images."""
 
     name = "zlpr"
+    soft_labels = False
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         with_threshold = F.pad(torch.stack([-logits, logits]), (1, 0))  # (2, B, 1 + C): a 0 in front
@@ -68,10 +70,11 @@ class SmoothAPLoss(BaselineLoss):
     """
 
     name = "smoothap"
+    soft_labels = False
 
     def __init__(self, tau: float = 0.01):
         super().__init__()
-        if tau <= 0:
+        if not tau > 0:
             raise ValueError(f"Smooth-AP: tau must be positive, not {tau}")
         self.tau = tau
 

@@ -25,13 +25,16 @@ PAGES = [Path("README.md"), *(Path(folder, "README.md") for folder in ("dataset"
 def test_tables_of_the_study_are_made_from_its_files(file):
     text = file.read_text(encoding="utf-8")
     assert text == reproduce.tables_text(file.stem)
-    assert text in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
+    assert f"(results/study/{file.name})" in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_the_headline_and_the_study_its_exploration():
+def test_the_readme_has_the_headline_and_the_study_its_answer_and_its_exploration():
+    results = (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
+    assert reproduce.headline_table() in results
     assert reproduce.headline_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert reproduce.answer_table() in results
     assert explore.table() == (explore.RESULTS / "explore.md").read_text(encoding="utf-8")
-    assert explore.table() in (ROOT / "benchmark" / "RESULTS.md").read_text(encoding="utf-8")
+    assert explore.table() in results
 
 
 @pytest.mark.parametrize("rows", [

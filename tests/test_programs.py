@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -290,6 +291,72 @@ def test_a_start_from_a_run_that_knew_test_images(scenes, capsys):
     lists = [set(line.rsplit(" ", 1)[0] for name in names for line in (run / name).read_text().splitlines())
              for run, names in ((first, ("train.txt", "val.txt")), (again, ("test.txt",)))]
     assert f"{len(lists[0] & lists[1])} test images were trained or validated on by" in capsys.readouterr().err
+
+
+def test_a_start_from_a_run_that_was_trained_on_validation_images(ucm, capsys):
+    """Those that it only validated on are not warned of: a second stage on the same split is right."""
+    first = train_ucm(ucm, "--max_epoch", 1, "--seed", 1)
+    for seed, is_warned in ((1, False), (2, True)):
+        capsys.readouterr()
+        again = train_ucm(ucm, "--max_epoch", 1, "--seed", seed, "--pretrained", "imagenet", "--pretrained_path", first)
+        trained, validated = ({*(run / f"{split}.txt").read_text().splitlines()}
+                              for run, split in ((first, "train"), (again, "val")))
+        count, error = len(trained & validated), capsys.readouterr().err
+        assert (count > 0) == is_warned == (f"{count} validation images were trained on by the run of" in error)
+
+
+def test_identical_images_in_different_splits_are_warned_of(ucm, tmp_path, capsys):
+    """In one line; a file that two lists name is another warning's."""
+    river, options = Path("UCMerced_LandUse", "Images", "river"), []
+    for split, numbers in (("train", "0123"), ("val", "45"), ("test", "067")):
+        options += [f"--{split}_dir", tmp_path / f"{split}.txt"]
+        options[-1].write_text("".join(f"{river}/river0{number}.tif\n" for number in numbers))
+    train_ucm(ucm, "--max_epoch", 1, *options)
+    assert "identical" not in capsys.readouterr().err
+    for copy, original in ("40", "61", "75"):
+        shutil.copy(*(ucm / "UCM_Multilabel" / river / f"river0{number}.tif" for number in (original, copy)))
+    train_ucm(ucm, "--max_epoch", 1, *options)
+    line, = [line for line in capsys.readouterr().err.splitlines() if "identical" in line]
+    assert (f"different splits hold 3 identical images ({river}/river04.tif (val) = {river}/river00.tif (train), "
+            f"{river}/river06.tif (test) = {river}/river01.tif (train), ...)") in line
+
+
+def test_what_tells_whether_runs_were_trained_on_the_same_data(scenes):
+    """Class folders, which the seed splits: the images of all splits with their labels, in any order."""
+    options = ("--dataset", "AID", "--data_root", scenes, "--train_ratio", 0.5, "--max_epoch", 1, "--work-dir",
+               scenes.parent / "runs")
+
+    def digests(seed):
+        return evaluate("--weights_path", train(*options, "--seed", seed))["training_data"]
+
+    first, other_seed = digests(1), digests(2)
+    assert first["train_val"] != other_seed["train_val"] and first["train_val_test"] == other_seed["train_val_test"]
+    (scenes / "AID" / "Pond" / "pond_1.jpg").rename(scenes / "AID" / "River" / "pond_1.jpg")
+    assert not first.items() & digests(1).items()
+
+
+def test_training_data_that_an_older_checkpoint_did_not_record():
+    complete = {"trained_on": ["a", "b"], "labels": {"train": torch.eye(2)}, "label_names": ["x", "y"]}
+    assert Test.digests_of_training(complete).keys() == {"train_val", "train_val_test"}
+    reordered = {"trained_on": ["b", "a"], "labels": {"train": torch.eye(2)}, "label_names": ["y", "x"]}
+    assert Test.digests_of_training(reordered) == Test.digests_of_training(complete)
+    for older in ({}, {**complete, "trained_on": ["49292-0a1b2c3d"] * 2}, {**complete, "test_images": {"c": "d"}}):
+        assert Test.digests_of_training(older) == {}
+
+
+@pytest.mark.parametrize("place", ["run", "save_path"])
+def test_an_unfinished_run_is_said(ucm, tmp_path, capsys, place):
+    weights = tmp_path / "weights"
+    folder = train_ucm(ucm, *(["--save_path", weights] if place == "save_path" else []))
+    epoch = torch.load((weights if place == "save_path" else folder) / "best.pth")["epoch"]
+    evaluate("--weights_path", folder)
+    assert f"\nweights: epoch {epoch}\n" in capsys.readouterr().out
+    record = json.loads((folder / "args.json").read_text())
+    record["args"]["max_epoch"] = 400
+    (folder / "args.json").write_text(json.dumps(record))
+    for options in ([], ["--images", *ucm.rglob("river0*.tif")]):
+        evaluate("--weights_path", folder, *options)
+        assert f"weights: epoch {epoch}; the run has finished 2 of 400 epochs\n" in capsys.readouterr().out
 
 
 def test_paths_in_args_json_are_absolute(ucm, monkeypatch):

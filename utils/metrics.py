@@ -46,28 +46,43 @@ class Metric:
         return "-" if value is None else f"{100 * value if self.percent else value:.2f}"
 
 
+def check_arrays(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N, C) as float64 and labels (N, C) as bool.
+
+    Raises:
+        ValueError: for empty, masked, unequally shaped or non-finite arrays, and labels other than 0 and 1.
+    """
+    if np.ma.is_masked(scores) or np.ma.is_masked(labels):
+        raise ValueError("scores and labels must be complete; leave out what is masked")
+    scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
+    if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
+        raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores contain NaN or infinity")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels contain other values than 0 and 1")
+    return scores, labels.astype(bool)
+
+
 class Evaluation:
     """Quantities that metrics share, each computed once, when a metric first needs it.
 
     Raises:
-        ValueError: for empty, masked, unequally shaped or non-finite arrays, labels other than 0 and 1, and scores that
-            are no probabilities if the threshold is one; in the single-label quantities, also for labels that are not
-            one-hot.
+        ValueError: as `check_arrays`, for scores that are no probabilities if the threshold is one, and for a threshold
+            that is no finite number or lies outside [0, 1] if the scores do not; in the single-label quantities, also
+            for labels that are not one-hot.
     """
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
-        if np.ma.is_masked(scores) or np.ma.is_masked(labels):
-            raise ValueError("scores and labels must be complete; leave out what is masked")
-        scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
-        if scores.ndim != 2 or scores.shape != labels.shape or not scores.size:
-            raise ValueError(f"scores and labels must be two (N, C) arrays, not {scores.shape} and {labels.shape}")
-        if not np.isfinite(scores).all():
-            raise ValueError("scores contain NaN or infinity")
-        if not np.isin(labels, (0, 1)).all():
-            raise ValueError("labels contain other values than 0 and 1")
-        if 0 < threshold < 1 and (scores.min() < 0 or scores.max() > 1):
+        self.scores, self.labels = check_arrays(scores, labels)
+        if np.ndim(threshold) or not np.isfinite(threshold):
+            raise ValueError(f"the threshold must be one finite number, not {threshold}")
+        are_probabilities = self.scores.min() >= 0 and self.scores.max() <= 1
+        if 0 < threshold < 1 and not are_probabilities:
             raise ValueError("scores must lie in [0, 1]; take the sigmoid of logits, or give their threshold")
-        self.scores, self.labels, self.predicted = scores, labels.astype(bool), scores > threshold
+        if not 0 <= threshold <= 1 and are_probabilities:
+            raise ValueError(f"the threshold of scores in [0, 1] must lie in [0, 1], not be {threshold}")
+        self.predicted = self.scores > threshold
 
     @functools.cached_property
     def per_label(self) -> dict[str, np.ndarray]:
@@ -192,7 +207,7 @@ def multilabel_metrics(scores: np.ndarray, labels: np.ndarray, threshold: float 
     """The values of MULTILABEL_METRICS by name.
 
     Raises:
-        ValueError: for empty, unequally shaped or non-finite arrays, and for labels other than 0 and 1.
+        ValueError: as `Evaluation`.
     """
     evaluation = Evaluation(scores, labels, threshold)
     return {metric.name: float(metric.function(evaluation)) for metric in MULTILABEL_METRICS}
@@ -261,11 +276,11 @@ def decisions(scores: np.ndarray, single_label: bool) -> np.ndarray:
 
 def image_ranking_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,) the share of (present, absent) label pairs of each image in the wrong order, ties included; 0 without
-    pairs. Their mean is the `ranking_loss`."""
+    pairs. Their mean is the `ranking_loss`. Raises ValueError as `check_arrays`."""
+    scores, labels = check_arrays(scores, labels)
     # From the highest score; of equal scores, absent labels first.
-    order = np.lexsort((labels, np.negative(scores, dtype=float)))
-    labels = np.take_along_axis(labels, order, axis=1)
-    present, absent = labels == 1, labels == 0
+    present = np.take_along_axis(labels, np.lexsort((labels, -scores)), axis=1)
+    absent = ~present
     wrong = np.where(present, absent.cumsum(1), 0)  # for each present label, the absent ones above it
     return _ratio(wrong.sum(1), present.sum(1) * absent.sum(1))
 
@@ -274,8 +289,10 @@ def expected_calibration_error(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean distance of a bin's mean score from the share of present labels in the bin, over all N * C scores.
 
     Guo et al., "On calibration of modern neural networks" (2017), eq. 3, with the bins of `calibration_bins`.
+    Raises ValueError as `Evaluation`.
     """
-    scores, labels = np.ravel(scores).astype(float), np.ravel(labels)
+    evaluation = Evaluation(scores, labels)
+    scores, labels = evaluation.scores.ravel(), evaluation.labels.ravel()
     gaps = np.bincount(calibration_bins(scores), weights=labels - scores, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(scores))
 
@@ -287,8 +304,15 @@ def calibration_bins(scores: np.ndarray) -> np.ndarray:
 
 
 def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Micro and macro F1 at each of the T thresholds, which must ascend: (T,) each."""
-    labels, num_labels = labels == 1, labels.shape[1]
+    """Micro and macro F1 at each of the T thresholds, which must ascend: (T,) each.
+
+    Raises:
+        ValueError: as `check_arrays`, and for thresholds that do not ascend.
+    """
+    scores, labels = check_arrays(scores, labels)
+    if np.isnan(thresholds).any() or (np.diff(thresholds) < 0).any():
+        raise ValueError("thresholds must be numbers in ascending order")
+    num_labels = labels.shape[1]
     # Each score is counted once, by how many thresholds it exceeds and its label: row by row of (T + 1, C).
     cells = np.searchsorted(thresholds, scores) * num_labels + np.arange(num_labels)
 
@@ -303,8 +327,9 @@ def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.nd
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The one of THRESHOLDS with the highest micro F1; of a tie, the one nearest 0.5."""
-    micro, _ = f1_over_thresholds(scores, labels, THRESHOLDS)
+    """The one of THRESHOLDS with the highest micro F1; of a tie, the one nearest 0.5. ValueError: as `Evaluation`."""
+    evaluation = Evaluation(scores, labels)
+    micro, _ = f1_over_thresholds(evaluation.scores, evaluation.labels, THRESHOLDS)
     return float(min(THRESHOLDS[micro == micro.max()], key=lambda threshold: abs(threshold - 0.5)))
 
 
@@ -322,8 +347,11 @@ def official_script_f_scores(scores: np.ndarray, labels: np.ndarray, batch_size:
 
     They are not the means of the images' F1 and F2: the script takes the harmonic mean of a batch's *summed*
     precisions and recalls, adds these up and divides by N. By concavity that is never below the true mean, and
-    it depends on the batch size; compare with results of that script only.
+    it depends on the batch size; compare with results of that script only. Raises ValueError as `Evaluation`, and for a
+    batch size below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"the batch size must be at least 1, not {batch_size}")
     precision, recall = Evaluation(scores, labels).per_image
     starts = np.arange(0, len(labels), batch_size)
     sums = np.add.reduceat(precision, starts), np.add.reduceat(recall, starts)

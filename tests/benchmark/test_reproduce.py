@@ -31,35 +31,62 @@ def study(tmp_path, monkeypatch):
         TABLE: Table("--dataset UCM_Multilabel", "--max_epoch 2", seeds=(1, 2, 3)),
         "other": Table("--dataset AID_Multilabel", "--max_epoch 2", ("bce", "r4c_bound"), (1, 2))})
     monkeypatch.setattr(reproduce, "SEEDS", (1, 2, 3))
+    monkeypatch.setattr(reproduce, "SEARCH_SEEDS", (1, 2))
     monkeypatch.setattr(reproduce, "HEADLINE_TABLES", {"UCM": TABLE, "AID": "other"})
     return tmp_path
 
 
-def finish(run, val=0.5, mAP=0.5, drawn=(0.4, 0.6)):
+RATES = {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}  # validation results
+
+
+def finish_search(table, row, values=RATES, mAP=0.5):
+    """2e-4 is the best rate."""
+    for rate, val in values.items():
+        for seed in (1, 2):
+            finish(Run(table, row, rate, seed), val, mAP)
+
+
+def finish(run, val=0.5, mAP=0.5, drawn=(0.4, 0.6), chosen=True):
     run.results.mkdir(parents=True)
     (run.results / "args.json").write_text(json.dumps({"args": vars(Train.parse_arguments(run.options))}))
     figures = {"mAP": mAP, "OF1": mAP / 2, "macro_F1": 0.1, "example_F1": 0.2, "example_F2": 0.3}
     (run.results / "metrics.json").write_text(json.dumps({
         "epoch": 2, "metrics": figures, "without_rare_labels": {"macro_F1": 0.4},
-        "reference_script": {"F1": 0.6, "F2": 0.7}}))
+        "reference_script": {"F1": 0.6, "F2": 0.7},
+        **({"at_validation_threshold": {"OF1": 0.8, "macro_F1": 0.9}} if chosen else {})}))
     (run.results / "log.csv").write_text(
         f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,0.01\n2,1,1,0.9,{val}\n3,1,1,0.9,0.02\n")
     np.savez(run.results / "bootstrap.npz", **{"mAP": np.array(drawn), "micro F1": np.array(drawn) / 2})
 
 
+def rates(runs):
+    return list(dict.fromkeys(run.rate for run in runs))
+
+
 def test_the_search_goes_beyond_an_end_that_is_the_best(study):
-    assert [run.rate for run in reproduce.search(TABLE, "bce")] == ["1e-4", "2e-4", "5e-4", "1e-3"]
+    assert rates(reproduce.search(TABLE, "bce", (1, 2))) == ["1e-4", "2e-4", "5e-4", "1e-3"]
+    assert {run.seed for run in reproduce.search(TABLE, "bce", (1, 2))} == {1, 2}
     assert reproduce.chosen_rate(TABLE, "bce") is None and reproduce.chosen_rate("other", "bce") is None
-    for rate, val in {"1e-4": 0.1, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4}.items():
-        finish(Run(TABLE, "bce", rate, 1), val)
-    assert [run.rate for run in reproduce.search(TABLE, "bce")][-1] == "2e-3"
+    finish_search(TABLE, "bce", {"1e-4": 0.1, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4})
+    assert rates(reproduce.search(TABLE, "bce", (1, 2)))[-1] == "2e-3"
     assert reproduce.chosen_rate(TABLE, "bce") is None
-    finish(Run(TABLE, "bce", "2e-3", 1), 0.35)
+    for seed in (1, 2):
+        finish(Run(TABLE, "bce", "2e-3", seed), 0.36)
     assert reproduce.chosen_rate(TABLE, "bce") == reproduce.chosen_rate("other", "bce") == "1e-3"
-    assert [(run.rate, run.seed) for run in reproduce.runs_of(TABLE, "bce")][5:] == [("1e-3", 2), ("1e-3", 3)]
-    for rate, val in {"1e-4": 0.9, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4}.items():
-        finish(Run(TABLE, "r4c", rate, 1), val)
-    assert [run.rate for run in reproduce.search(TABLE, "r4c")][0] == "5e-5"
+    assert [(run.rate, run.seed) for run in reproduce.runs_of(TABLE, "bce")][10:] == [("1e-3", 3)]
+    finish_search(TABLE, "r4c", {"1e-4": 0.9, "2e-4": 0.2, "5e-4": 0.3, "1e-3": 0.4})
+    assert rates(reproduce.search(TABLE, "r4c", (1,)))[0] == "5e-5"
+
+
+def test_the_mean_over_the_seeds_selects_the_rate(study):
+    for seed, values, best in ((1, (0.1, 0.5, 0.4, 0.2), "2e-4"), (2, (0.1, 0.3, 0.45, 0.6), "5e-4")):
+        for rate, val in zip(RATES, values):
+            finish(Run(TABLE, "bce", rate, seed), val)
+        assert reproduce.chosen_rate(TABLE, "bce") == best
+        assert reproduce.is_provisional(TABLE, "bce") == (seed == 1)
+        text = reproduce.tables_text(TABLE)
+        assert (f"| bce | {best}* | 1 |" in text) == ("* the rate that the first seed selected" in text) == (seed == 1)
+    assert f"| bce | {best} | 2 |" in text
 
 
 @pytest.fixture
@@ -75,7 +102,7 @@ def commands(study, monkeypatch):
             lr = float(command[command.index("--lr") + 1])
             (folder / "test_best").mkdir(parents=True)
             (folder / "best.pth").touch()
-            options = vars(Train.parse_arguments(command[2:]))
+            options = vars(Train.parse_arguments(command[2:])) | {"data_root": str(study / "data")}
             (folder / "args.json").write_text(json.dumps({"args": options}))
             (folder / "log.csv").write_text(
                 f"epoch,lr,train_loss,val_mAP,val_OF1\n1,1,1,0.9,{0.9 - abs(lr - 2e-4)}\n2,1,1,0.9,0.1\n")
@@ -97,32 +124,33 @@ def commands(study, monkeypatch):
 
 def test_softmax_is_searched_where_it_is_and_an_ablation_takes_the_rate_of_what_it_is_of(study, monkeypatch):
     monkeypatch.setitem(reproduce.TABLES, "one label", Table("--dataset AID", "--max_epoch 2", ("ce", "r4c"), (1, 2)))
-    assert {(run.table, run.row) for run in reproduce.searched("one label", "ce")} == {("one label", "ce")}
-    assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c")} == {(TABLE, "r4c")}
-    for row, of in (("r4c_bound", "r4c_bound_no_feature"), ("r4c_only_label", "r4c")):
-        assert {(run.table, run.row) for run in reproduce.searched("other", row)} == {(TABLE, of)}
-    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-        finish(Run("one label", "ce", rate, 1), val)
-        finish(Run(TABLE, "r4c", rate, 1), val)
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "ce", (1, 2))} == {("one label", "ce")}
+    assert {(run.table, run.row) for run in reproduce.searched("one label", "r4c", (1, 2))} == {(TABLE, "r4c")}
+    for row, of in (("r4c_bound", "r4c_bound"), ("r4c_bound_no_feature", "r4c_bound"), ("r4c_only_label", "r4c")):
+        assert {(run.table, run.row) for run in reproduce.searched("other", row, (1, 2))} == {(TABLE, of)}
+    finish_search("one label", "ce")
+    finish_search(TABLE, "r4c")
     finish(Run("one label", "r4c", "2e-4", 1))
-    assert reproduce.search_table("one label").splitlines()[2:] == ["| ce | 10.00 | 40.00 | 30.00 | 20.00 |"]
+    assert reproduce.search_table("one label").splitlines()[2:] == [
+        "| ce | 10.00 / 10.00 | 40.00 / 40.00 | 30.00 / 30.00 | 20.00 / 20.00 |"]
     assert reproduce.search_table("other") == ""
 
 
 def test_runs_are_trained_tested_and_kept_once(study, commands):
     reproduce.main(["other/bce", "--jobs", "2"])
     trained = [command for command in commands if command[0] == "Train.py"]
-    assert len(trained) == 4 + 2  # the search of the other table, and two seeds at the chosen rate
+    assert len(trained) == 8 + 2  # the search of the other table, and two seeds at the chosen rate
     Train.parse_arguments(trained[0][1:])
     assert {command[command.index("--lr") + 1] for command in trained if "AID_Multilabel" in command} == {"2e-4"}
     assert all("--resume auto" in " ".join(command) for command in trained)
     stored = Run("other", "bce", "2e-4", 2).results
+    assert str(study) not in (stored / "args.json").read_text()  # recognised in another folder
     assert {file.name for file in stored.iterdir()} == {"args.json", "log.csv", "metrics.json", "per_label.csv",
                                                       "bootstrap.npz"}
     assert "| bce | 2e-4 | 2 | 1, 1 | 50.00 ± 0.00 |" in (reproduce.RESULTS / "other.md").read_text(encoding="utf-8")
     commands.clear()
     reproduce.main(["other"])
-    assert [command[0] for command in commands].count("Train.py") == 4 + 2  # the search of what it is a change of
+    assert [command[0] for command in commands].count("Train.py") == 8 + 2
     commands.clear()
     reproduce.main(["other"])
     assert not commands
@@ -142,13 +170,14 @@ def test_the_views_of_an_image_are_tested_too(study, commands, monkeypatch):
 
 
 def test_every_row_has_a_seed_before_any_has_the_next(study, commands):
-    for row in ("bce", "r4c_bound_no_feature"):
-        for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-            finish(Run(TABLE, row, rate, 1), val, drawn=np.zeros(3))
+    for row in ("bce", "r4c_bound"):
+        for rate, val in RATES.items():
+            for seed in (1, 2):
+                finish(Run(TABLE, row, rate, seed), val, drawn=np.zeros(3))
     reproduce.main(["other", f"{TABLE}/bce"])
     trained = [command for command in commands if command[0] == "Train.py"]
     assert [(command[2], command[command.index("--seed") + 1]) for command in trained] == [
-        *[("UCM_Multilabel", seed) for seed in "23"], *[("AID_Multilabel", seed) for seed in "1122"]]
+        ("UCM_Multilabel", "3"), *[("AID_Multilabel", seed) for seed in "1122"]]
 
 
 def test_each_job_has_a_gpu_of_those_that_are_visible(study, monkeypatch):
@@ -160,7 +189,7 @@ def test_each_job_has_a_gpu_of_those_that_are_visible(study, monkeypatch):
         given.append(environment["CUDA_VISIBLE_DEVICES"]), output.touch(), both.wait(), 2)[-1])
     with pytest.raises(InputError, match="bce_1e-4_seed1 failed"):
         reproduce.main([f"{TABLE}/bce", "--jobs", "2"])
-    assert sorted(given) == ["2", "2", "5", "5"]
+    assert sorted(given) == ["2"] * 4 + ["5"] * 4
 
 
 def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monkeypatch):
@@ -176,7 +205,7 @@ def test_a_run_that_fails_is_said_when_the_others_are_done(study, commands, monk
     with pytest.raises(InputError, match=r"^\S+/r4c_2e-4_seed1 failed \(Train.py: error: x.tif is not there; the whole output "
                                          r"is in .*output.txt\)$"):
         reproduce.main([f"{TABLE}/r4c", f"{TABLE}/bce"])
-    assert [command[0] for command in commands].count("Train.py") == 3 + 6
+    assert [command[0] for command in commands].count("Train.py") == 6 + 9
     assert "| bce | 2e-4 | 3 |" in (reproduce.RESULTS / f"{TABLE}.md").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="no row or table is called other/asl: see --list"):
         reproduce.main(["other/asl"])
@@ -187,86 +216,127 @@ def test_tables_are_the_figures_of_the_files(study):
     drawn = {row: np.random.default_rng(place).normal(values[row], 0.1, (200, 3)).T
              for place, row in enumerate(values)}
     for row, row_values in values.items():
-        for rate in ("1e-4", "5e-4", "1e-3"):
-            finish(Run(TABLE, row, rate, 1), val=0.3)
+        finish_search(TABLE, row, dict.fromkeys(("1e-4", "5e-4", "1e-3"), 0.3))
         for seed, value in zip((1, 2, 3), row_values):
-            finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=drawn[row][seed - 1])
+            finish(Run(TABLE, row, "2e-4", seed), val=0.6, mAP=value, drawn=drawn[row][seed - 1], chosen=row == "r4c")
     text = reproduce.tables_text(TABLE)
-    assert "| bce | 2e-4 | 3 | 2, 2, 2 | 60.00 ± 10.00 | 30.00 ± 5.00 | 10.00 ± 0.00 | 40.00 ± 0.00 |" in text
+    assert ("| bce | 2e-4 | 3 | 2, 2, 2 | 60.00 ± 10.00 | 30.00 ± 5.00 | 10.00 ± 0.00 | - | - | 40.00 ± 0.00 |"
+            in text)  # whose checkpoints did not record the threshold
+    assert "| 10.00 ± 0.00 | 80.00 ± 0.00 | 90.00 ± 0.00 | 40.00 ± 0.00 |" in text
     differences = np.subtract(values["r4c"], values["bce"])
-    of_seeds = scipy.stats.ttest_rel(values["r4c"], values["bce"]).confidence_interval()
+    t_test = scipy.stats.ttest_rel(values["r4c"], values["bce"])
+    of_seeds = t_test.confidence_interval()
     of_images = np.percentile((drawn["r4c"] - drawn["bce"]).mean(0), [2.5, 97.5])
     half = (np.ptp(of_seeds)**2 + np.ptp(of_images)**2)**0.5 / 2
     of_both = differences.mean() - half, differences.mean() + half
     low, high = (f"{100 * end:+.2f}" for end in of_both)
-    assert f"| r4c - bce | 3 | {100 * differences.mean():+.2f} [{low}, {high}] |" in text
-    assert "| bce | 30.00 | 60.00 | 30.00 | 30.00 |" in text
+    assert f"| r4c - bce | 3 | {100 * differences.mean():+.2f} [{low}, {high}], " in text
+    assert "| bce | 30.00 / 30.00 | 60.00 / 60.00 | 30.00 / 30.00 | 30.00 / 30.00 |" in text
     reproduce.main([])
     assert (reproduce.RESULTS / f"{TABLE}.md").read_text(encoding="utf-8") == text
     row = (reproduce.RESULTS / f"{TABLE}_differences.csv").read_text().splitlines()[1].split(",")
     assert row[:4] == ["r4c", "bce", "mAP", "3"]
-    assert [float(cell) for cell in row[4:]] == pytest.approx(
+    assert [float(cell) for cell in row[4:11]] == pytest.approx(
         [differences.mean(), *of_seeds, *of_images, *of_both], abs=1e-6)
+    mAP, f1 = reproduce.differences(TABLE)
+    assert float(row[11]) == pytest.approx(mAP.p_value(), abs=1e-6) and t_test.pvalue < mAP.p_value() < 1
+    assert [mAP.corrected, f1.corrected] == pytest.approx(reproduce.holm([mAP.p_value(), f1.p_value()]))
     assert (reproduce.RESULTS / f"{TABLE}.csv").read_text().splitlines()[5].startswith("r4c,2e-4,2,2,0.62")
     assert (reproduce.RESULTS / f"{TABLE}.png").exists() and not (reproduce.RESULTS / "other.md").exists()
 
 
-def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval_of_the_images(study):
-    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-        finish(Run(TABLE, "r4c_bound_no_feature", rate, 1), val, mAP=val)
-    finish(Run("other", "r4c_bound", "2e-4", 1), mAP=0.45, drawn=(0.5, 0.6))
-    assert "| r4c_bound - r4c_bound_no_feature | 1 | +5.00 [+0.25, +9.75] |" in reproduce.tables_text("other")
-    reproduce.write_tables("other")
-    row = (reproduce.RESULTS / "other_differences.csv").read_text().splitlines()[1]
-    assert row == "r4c_bound,r4c_bound_no_feature,mAP,1,0.050000,,,0.002500,0.097500,,"
-    assert reproduce.chosen_rate("other", "r4c_bound_no_feature_runner_up_lr") == "5e-4"
+def test_the_p_value_is_the_error_at_which_the_interval_ends_at_zero():
+    generator = np.random.default_rng(0)
+    for seeds in (2, 3, 5):
+        values = generator.normal(0.02, 0.01, seeds)
+        without_images = reproduce.Difference("r4c", "bce", "mAP", values, np.full(100, values.mean()))
+        assert without_images.p_value() == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+        drawn = generator.normal(0.02, 0.01, 1000)
+        without_seeds = reproduce.Difference("r4c", "bce", "mAP", np.full(seeds, drawn.mean()), drawn)
+        error = without_seeds.p_value()
+        assert np.ptp(np.percentile(drawn, [50 * error, 100 - 50 * error])) / 2 == pytest.approx(drawn.mean())
+        both = reproduce.Difference("r4c", "bce", "mAP", values, drawn)
+        assert np.hypot(*both.half_lengths(both.p_value())) == pytest.approx(abs(values.mean()))
+        assert reproduce.Difference("r4c", "bce", "mAP", -values, -drawn).p_value() == pytest.approx(both.p_value())
+        low, high = both.intervals()[2]
+        assert (both.p_value() < 0.05) == (low * high > 0)
+    assert reproduce.Difference("", "", "", np.array([0.1, -0.1]), drawn).p_value() == 1
+    assert reproduce.Difference("", "", "", np.array([0.5, 0.5]), drawn).p_value() < 1e-9
+    assert reproduce.Difference("", "", "", np.array([0.1]), drawn).p_value() is None
 
 
-@pytest.mark.parametrize("of_both, cell", [((0.01, 0.05), "**+3.00 [+1.00, +5.00]**"), (None, "+3.00 [+2.00, +4.00]"),
-                                           ((-0.01, 0.07), "+3.00 [-1.00, +7.00]")])
-def test_a_difference_is_bold_where_its_interval_of_both_excludes_zero(of_both, cell):
-    table = reproduce.differences_table([("r4c", "bce", "mAP", 3, 0.03, [None, (0.02, 0.04), of_both])])
-    assert table.splitlines() == ["| difference | seeds | mAP |", "| --- | --- | --- |", f"| r4c - bce | 3 | {cell} |"]
+def test_holm_by_hand():
+    # Sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, then 0.04 * 1, which may not be below the one before.
+    assert reproduce.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert reproduce.holm([0.6, 0.9]) == [1, 1] and reproduce.holm([]) == []
 
 
-def test_a_baseline_at_its_second_rate_shares_the_runs_of_the_search_and_is_compared(study, monkeypatch):
-    monkeypatch.setitem(reproduce.TABLES, TABLE, Table(
-        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce", "bce_runner_up_lr", "r4c"), (1, 2)))
-    for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-        finish(Run(TABLE, "bce", rate, 1), val, mAP=val)
-        finish(Run(TABLE, "r4c", rate, 1), val, mAP=0.5)
-    assert reproduce.seeds_of(TABLE, "bce_runner_up_lr") == [Run(TABLE, "bce", "5e-4", 1), Run(TABLE, "bce", "5e-4", 2)]
-    text = reproduce.tables_text(TABLE)
-    assert "| bce_runner_up_lr | 5e-4 | 1 | 2 | 30.00 |" in text and text.count("| bce |") == 2  # with the search
-    assert [line.split(" [")[0] for line in text.splitlines() if " - " in line] == [
-        "| r4c - bce | 1 | +10.00", "| r4c - bce_runner_up_lr | 1 | +20.00", "| bce_runner_up_lr - bce | 1 | -10.00"]
-    monkeypatch.setitem(reproduce.TABLES, "80/20", Table(
-        "--dataset UCM_Multilabel", "--max_epoch 2", ("bce_runner_up_lr", "r4c"), (1, 2)))
-    finish(Run("80/20", "r4c", "2e-4", 1))
-    assert "bce_runner_up_lr" not in reproduce.tables_text("80/20")  # that of another table has other test images
+def test_an_ablation_is_compared_with_what_it_is_of_and_one_seed_has_an_interval_of_the_images(study, monkeypatch):
+    monkeypatch.setitem(reproduce.TABLES, "ablations", Table("--dataset AID_Multilabel", "--max_epoch 2",
+                                                             ("r4c_bound_no_feature", "r4c"), (1, 2)))
+    finish_search(TABLE, "r4c_bound", mAP=0.4)
+    finish(Run("ablations", "r4c_bound_no_feature", "2e-4", 1), mAP=0.45, drawn=(0.5, 0.6))
+    text = reproduce.tables_text("ablations")
+    assert "| r4c_bound_no_feature - r4c_bound | 1 | +5.00 [+0.25, +9.75] |" in text
+    reproduce.write_tables("ablations")
+    row = (reproduce.RESULTS / "ablations_differences.csv").read_text().splitlines()[1]
+    assert row == "r4c_bound_no_feature,r4c_bound,mAP,1,0.050000,,,0.002500,0.097500,,,,"
+    for row in ("r4c", "bce"):
+        finish_search(TABLE, row)
+    finish(Run("ablations", "r4c", "2e-4", 1))
+    assert "| r4c - bce |" not in reproduce.tables_text("ablations")  # that of another table has other test images
 
 
-def test_the_headline_has_the_tables_that_are_whole(study):
-    for place, row in enumerate(reproduce.HEADLINE):
-        for rate, val in {"1e-4": 0.1, "2e-4": 0.4, "5e-4": 0.3, "1e-3": 0.2}.items():
-            finish(Run(TABLE, row, rate, 1), val, mAP=0.5 + place / 100)
-        finish(Run(TABLE, row, "2e-4", 2), mAP=0.7 + place / 100)
-    assert reproduce.headline_table().splitlines()[0] == "| row |"
-    for place, row in enumerate(reproduce.HEADLINE):
+@pytest.mark.parametrize("seeds, corrected, cell", [
+    (3, 0.04, "**+3.00 [{low}, {high}]**, 0.04"), (3, 0.06, "+3.00 [{low}, {high}], 0.06"), (1, None, "+3.00 [+2.00, +4.00]")])
+def test_a_difference_is_bold_where_its_corrected_p_value_is_small(seeds, corrected, cell):
+    difference = reproduce.Difference("r4c", "bce", "mAP", np.linspace(0.03, 0.03, seeds), np.repeat([0.02, 0.04], 50),
+                                      corrected)
+    low, high = (f"{100 * end:+.2f}" for end in difference.intervals()[2] or (0, 0))
+    assert reproduce.differences_table([difference]).splitlines() == [
+        "| difference | seeds | mAP |", "| --- | --- | --- |",
+        f"| r4c - bce | {seeds} | {cell.format(low=low, high=high)} |"]
+
+
+def test_the_comparisons_are_those_of_the_protocol():
+    assert [*reproduce.COMPARISONS[:12]] == [
+        *((row, baseline) for row in ("twoway", "zlpr", "smoothap", "r4c", "r4c_bound") for baseline in ("bce", "asl")),
+        ("r4c_bound", "r4c"), ("r4c_bound", "twoway")]
+    assert dict(reproduce.COMPARISONS[12:]) == reproduce.ABLATION_OF
+
+
+def test_the_headline_says_how_many_seeds_are_finished(study):
+    for place, row in enumerate(("bce", "asl", "r4c_bound")):
+        finish_search(TABLE, row, {rate: val for rate, val in RATES.items() if rate != "2e-4"})
+        for seed, mAP in ((1, 0.5), (2, 0.7)):
+            finish(Run(TABLE, row, "2e-4", seed), 0.4, mAP + place / 100)
+    for place, row in enumerate(("bce", "asl")):
         finish(Run(TABLE, row, "2e-4", 3), mAP=0.6 + place / 100)
-    assert reproduce.headline_table().splitlines()[:7:2] == [
-        "| row | UCM: mAP | UCM: micro F1 |", "| bce | 60.00 ± 10.00 | 30.00 ± 5.00 |",
-        "| asl | 62.00 ± 10.00 | 31.00 ± 5.00 |", "| r4c_bound_no_feature | 64.00 ± 10.00 | 32.00 ± 5.00 |"]
-    assert reproduce.headline_table().splitlines()[-1] == "| bce_runner_up_lr |  |  |"  # that table does not have it
+    finish(Run("other", "r4c_bound", "2e-4", 2), mAP=0.8)
+    assert reproduce.headline_table().splitlines() == [
+        "| row | UCM: mAP | UCM: micro F1 | AID: mAP | AID: micro F1 |", "| --- | --- | --- | --- | --- |",
+        "| bce | 60.00 ± 10.00 | 30.00 ± 5.00 |  |  |", "| focal |  |  |  |  |",
+        "| asl | 61.00 ± 10.00 | 30.50 ± 5.00 |  |  |",
+        *(f"| {row} |  |  |  |  |" for row in ("twoway", "zlpr", "smoothap", "r4c")),
+        "| r4c_bound | 62.00 ± 14.14 (2) | 31.00 ± 7.07 (2) | 80.00 (1) | 40.00 (1) |"]
+
+
+def test_the_answer_has_a_column_for_each_table_with_a_comparison(study):
+    for row in ("asl", "r4c_bound", "r4c"):
+        finish_search(TABLE, row)
+    assert [line.split(" | ")[:2] for line in reproduce.answer_table().splitlines()[2:]] == [
+        ["| r4c - asl", "+0.00 [+0.00, +0.00], 1 |"], ["| r4c_bound - asl", "+0.00 [+0.00, +0.00], 1 |"],
+        ["| r4c_bound - r4c", "+0.00 [+0.00, +0.00], 1 |"]]
+    assert reproduce.answer_table().splitlines()[0] == "| difference | UCM |"
 
 
 def test_results_of_other_options_are_refused(study):
-    run = Run(TABLE, "r4c_bound_no_feature", "1e-4", 1)
+    run = Run(TABLE, "r4c_bound", "1e-4", 1)
     finish(run)
     assert run.is_done
     options = json.loads((run.results / "args.json").read_text())
     (run.results / "args.json").write_text(json.dumps({"args": {**options["args"], "bound": False}}))
-    with pytest.raises(InputError, match="was made with --bound False, and r4c_bound_no_feature has True: remove"):
+    with pytest.raises(InputError, match="was made with --bound False, and r4c_bound has True: remove"):
         reproduce.main(["--list"])
 
 

@@ -62,8 +62,17 @@ def test_leaks_and_duplicates(ucm):
     assert not duplicates["airplane80.tif", "river00.tif"]["same_file_bytes"]
     assert duplicates["forest01.tif", "forest02.tif"]["same_file_bytes"]
     problem, = report["problems"]
-    assert "in both the training or validation and the test set" in problem
+    assert "1 identical image(s) in different splits" in problem
     assert "airplane80.tif" in problem and "forest" not in problem
+
+
+def test_a_duplicate_in_validation_is_a_problem(ucm):
+    (ucm / "train.txt").write_text("\n".join(str(image(ucm, f"river0{number}")) for number in range(4)))
+    (ucm / "val.txt").write_text(str(image(ucm, "forest00")))
+    shutil.copy(image(ucm, "river01"), image(ucm, "forest00"))
+    report = audit(ucm, "--dataset", "UCM_Multilabel", "--train_dir", ucm / "train.txt", "--val_dir", ucm / "val.txt",
+                   code=1)
+    assert "river01.tif (train) = " in report["problems"][0] and "forest00.tif (val)" in report["problems"][0]
 
 
 def test_missing_unreadable_and_unlabelled_images(ucm, capsys):
@@ -109,7 +118,7 @@ def test_lists(ucm, tmp_path):
     report = audit(ucm, "--dataset", "UCM_Multilabel", "--train_dir", tmp_path / "train.txt", "--test_dir",
                    tmp_path / "test.txt", code=1)
     assert len(report["without_image"]) == 1 and "nowhere.tif" in report["without_image"][0]
-    assert any("forest07.tif" in problem and "the test set" in problem for problem in report["problems"])
+    assert any("forest07.tif" in problem and "different splits" in problem for problem in report["problems"])
 
 
 def test_a_list_of_test_images_alone(ucm, tmp_path):

@@ -1,5 +1,6 @@
 """Class folders, seeded splits and custom tables: right answers on every layout, a clear message on bad ones."""
 
+import itertools
 import shutil
 import unicodedata
 from pathlib import Path
@@ -411,11 +412,8 @@ def test_unknown_names_in_a_table(tmp_path):
     assert table.names == ["sea", "sand"] and table.rows["a"].tolist() == [1, 0]
 
 
-def test_one_label_called_labels_is_a_column_of_cells(tmp_path):
-    (tmp_path / "t.csv").write_text("image,labels\na,1\nb,0\n")
-    table = read_label_table(tmp_path / "t.csv")
-    assert table.names == ["labels"] and table.rows["a"].tolist() == [1] and not table.single_label
-    (tmp_path / "t.csv").write_text("image,label\na,1\nb,0\n")  # while "label" is the title of classes
+def test_a_column_label_of_0_and_1_holds_classes(tmp_path):
+    (tmp_path / "t.csv").write_text("image,label\na,1\nb,0\n")
     table = read_label_table(tmp_path / "t.csv")
     assert table.names == ["0", "1"] and table.rows["a"].tolist() == [0, 1] and table.single_label
 
@@ -483,6 +481,7 @@ def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_w
     ("sea_original_sea_1.png_1a.png", True), ("sea_1@2x.png", True), ("sea_1 (Ann's conflicted copy 2024).png", True),
     ("sea_1_1.png", False), ("sea_11.png", False), ("thumbnails/sea_1.png", True), ("small/augmented/sea_1.png", True),
     ("a/sea_9.png", False), ("google_sea_1.png", False), ("sea_at_sunset.png", False), ("rose_red.png", False),
+    ("sea_1 - Kopie.png", True), ("sea_1 kopie 2.png", True), ("Copie de sea_1.png", True), ("IMG_1-edited.png", False),
     ("rotten_sea_1.png", False), ("field_crop_1.png", False), ("old_rotonda.png", False), ("IMG_E1.png", False)])
 def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
@@ -490,6 +489,35 @@ def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     load_data("Custom", tmp_path)
     error = capsys.readouterr().err
     assert ("warning: 1 image" in error and "named like copies" in error) == is_warned
+
+
+@pytest.mark.parametrize("name", ["harbour_blur", "harbour-edited", "harbour_gray", "harbour_sharp", "harbour copie"])
+def test_an_edited_image_without_a_number(tmp_path, capsys, name):
+    write_classes(tmp_path, {"sea": 5, "sand": 5})
+    write_image(tmp_path / "sea" / f"{name}.png", 1)
+    load_data("Custom", tmp_path)
+    assert "named like copies" not in capsys.readouterr().err
+    write_image(tmp_path / "sea" / "harbour.png", 2)
+    load_data("Custom", tmp_path)
+    assert f"{name}.png of " in capsys.readouterr().err
+
+
+def test_copies_of_classes_in_other_languages(tmp_path):
+    write_classes(tmp_path, {"sea": 5, "sand": 5, "sea - Kopie": 5})
+    with pytest.raises(InputError, match="named like copies of other classes"):
+        load_data("Custom", tmp_path)
+
+
+@pytest.mark.parametrize("endings, is_warned", [
+    (("_pre_disaster", "_post_disaster"), True), (("_t1", "_t2"), True), (("_R", "_G", "_B"), True),
+    (("_left", "_right"), True), ((".cutout", ".jitter"), True), (("_1", "_2"), False), (("_a",), False)])
+def test_images_of_one_place_with_the_same_endings(tmp_path, capsys, endings, is_warned):
+    write_classes(tmp_path, {"sea": 1, "sand": 1})
+    for seed, (name, place, ending) in enumerate(itertools.product(("sea", "sand"), range(5), endings)):
+        write_image(tmp_path / name / f"x{place}{ending}.png", seed)
+    load_data("Custom", tmp_path)
+    error = capsys.readouterr().err
+    assert (f"{10 * (len(endings) - 1)} images" in error and "bands" in error) == is_warned
 
 
 def test_an_image_of_a_split_named_like_a_copy_of_another_splits(tmp_path, capsys):
@@ -538,7 +566,30 @@ def test_a_table_that_contradicts_the_folders(tmp_path, capsys):
     for changed, is_warned in ((rows, False), (["sea_1,sand", *rows[1:]], True)):
         (tmp_path / "Custom" / "labels.csv").write_text("\n".join(["image,label", *changed]))
         load_data("Custom", tmp_path)
-        assert ("gives 1 image" in (error := capsys.readouterr().err) and "sea_1.jpg" in error) == is_warned
+        error = capsys.readouterr().err
+        assert ("does not give 1 image" in error and "sea_1.jpg" in error and "the class" in error) == is_warned
+
+
+def test_a_list_that_contradicts_the_folders(tmp_path, capsys):
+    write_classes(tmp_path, {"sea": 5, "sand": 5})
+    lines = [f"{name}/{name}_{number}.jpg {name}" for name in ("sea", "sand") for number in range(1, 6)]
+    for changed, is_warned in ((lines, False), (["sea/sea_1.jpg sand", *lines[1:]], True)):
+        (tmp_path / "list.txt").write_text("\n".join(changed))
+        load_data("Custom", tmp_path, {"train": tmp_path / "list.txt"})
+        assert ("a list does not give 1 image" in capsys.readouterr().err) == is_warned
+
+
+@pytest.mark.parametrize("header, row", [("image,sea,sand,wood", "{key},{sea},{sand},{wood}"), ("image,labels", "{key},{labels}")])
+def test_several_labels_that_contradict_most_images_of_a_folder(tmp_path, capsys, header, row):
+    write_classes(tmp_path, {"sea": 6, "sand": 6, "tree": 6})
+    images = [(name, f"{name}_{number}") for name in ("sea", "sand", "tree") for number in range(1, 7)]
+    for shift, expected in ((0, False), (2, False), (6, True)):
+        rows = [row.format(key=key, labels=name, **{label: int(label == name) for label in ("sea", "sand", "wood")})
+                for (_, key), (name, _) in zip(images, images[shift:] + images[:shift])]
+        (tmp_path / "labels.csv").write_text("\n".join([header, *rows]))
+        load_data("Custom", tmp_path)
+        assert ("images" in (error := capsys.readouterr().err) and "the label after which the folder is named" in error
+                ) == expected
 
 
 def test_a_part_of_a_published_data_set(tmp_path, capsys):

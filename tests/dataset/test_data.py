@@ -29,6 +29,17 @@ def test_aid_split_is_the_official_one(aid):
         assert len(data.splits["train"].images) + len(data.splits["val"].images) == 20
 
 
+def test_a_test_scene_in_a_folder_of_its_own_name_is_tested(aid):
+    scene = aid / "AID_Multilabel" / "images_test" / "Pond"
+    scene.rename(scene.with_name("unpacked"))
+    scene.mkdir()
+    scene.with_name("unpacked").rename(scene / "Pond")
+    scene = aid / "AID_Multilabel" / "images_test" / "Airport"
+    (scene.parent / "images_test").mkdir()
+    scene.rename(scene.parent / "images_test" / "Airport")
+    assert len(load_data("AID_Multilabel", aid).splits["test"].images) == 6
+
+
 def test_written_split_gives_the_same_data(ucm, tmp_path):
     data = load_data("UCM_Multilabel", ucm, seed=7)
     data.write_lists(tmp_path)
@@ -59,9 +70,10 @@ def test_missing_pieces_are_named(ucm, aid, tmp_path):
     write_image(extra, 0)
     with pytest.raises(InputError, match="no row for 1 image .*river98.tif"):
         load_data("UCM_Multilabel", ucm)
-    extra = extra.rename(extra.with_name("river.tif"))
-    with pytest.raises(InputError, match="river.tif does not end with a two-digit number"):
-        load_data("UCM_Multilabel", ucm)
+    for name in ("river.tif", "river102.tif"):
+        extra = extra.rename(extra.with_name(name))
+        with pytest.raises(InputError, match=f"{name} does not end with a two-digit number"):
+            load_data("UCM_Multilabel", ucm)
     extra.unlink()
     (root / "UCMerced_LandUse" / "Images" / "river" / "river00.tif").unlink()
     with pytest.raises(InputError, match=r"no image below .* for 1 row \(river00\)"):

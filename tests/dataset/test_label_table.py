@@ -81,7 +81,8 @@ def test_more_names_that_look_like_several(tmp_path, capsys, names):
     assert "may be several labels in one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("title", ["sea.1", "is_train", "fold", "n_labels", "OBJECTID", "Total"])
+@pytest.mark.parametrize("title", ["sea.1", "is_train", "fold", "n_labels", "OBJECTID", "Total", "verified", "is_duplicate",
+                                   "pred_sea", "sea_pred"])
 def test_columns_that_may_be_no_labels(tmp_path, capsys, title):
     (tmp_path / "t.csv").write_text(f"image,sea,{title}\na,1,1\nb,0,0\n")
     assert read_label_table(tmp_path / "t.csv").names == ["sea", title]
@@ -89,6 +90,25 @@ def test_columns_that_may_be_no_labels(tmp_path, capsys, title):
     (tmp_path / "t.csv").write_text("image,sea,land\na,1,1\nb,0,1\n")
     read_label_table(tmp_path / "t.csv")
     assert "1 column (land) may be no labels" in capsys.readouterr().err
+
+
+def test_columns_that_are_equal(tmp_path, capsys):
+    read(tmp_path, "image,sea,ocean,sand,wood\na,1,1,0,0\nb,1,1,1,0\nc,0,0,1,0\nd,0,0,1,1\n")
+    assert "2 labels (sea, ocean) are on the same images always; if one is a copy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names, pairs", [
+    (["harbor", "harbour"], "1 pair (harbor / harbour)"), (["ship", "ships", "sea"], "1 pair (ship / ships)"),
+    (["Residential", "resdential"], "1 pair (resdential / Residential)"), (["farm", "far"], None),
+    (["class 1", "class 11"], None), (["storage tank", "storage tanks"], "1 pair (storage tank / storage tanks)")])
+def test_names_that_differ_by_a_letter(tmp_path, capsys, names, pairs):
+    for table in ("image,labels\n" + "".join(f"{row},{name}\n" for row, name in enumerate(names)),
+                  f"image,{','.join(names)}\n" + "".join(
+                      f"{row},{','.join(str(int(row == column)) for column in range(len(names)))}\n"
+                      for row in range(len(names)))):
+        read(tmp_path, table)
+        error = capsys.readouterr().err
+        assert f"{pairs} of labels differ by one letter" in error if pairs else "by one letter" not in error
 
 
 def test_a_label_called_train(tmp_path, capsys):
@@ -165,7 +185,7 @@ def test_names_in_brackets_and_quotes(tmp_path, cell):
         read(tmp_path, f"image,label\na,sea\nb,{cell}\n")
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "N/A", "#N/A", "<NA>", "-"])
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "N/A", "#N/A", "<NA>", "-", "unlabeled", "TODO", "no label"])
 def test_words_for_a_missing_name(tmp_path, word):
     with pytest.raises(InputError, match=r"line 3 \('b'\): '.*' is no label; leave the cell empty"):
         read(tmp_path, f"image,labels\na,sea\nb,{word}\n")
@@ -208,7 +228,7 @@ def test_a_name_of_an_invisible_sign(tmp_path):
         read(tmp_path, "image,labels\na,sea\nb,\u200b\n")
 
 
-@pytest.mark.parametrize("title", ["class", "Category", "target"])
+@pytest.mark.parametrize("title", ["class", "Category", "target", "labels", "scene", "gt", "LULC"])
 def test_a_column_of_0_and_1_that_may_be_two_classes(tmp_path, title):
     with pytest.raises(InputError, match=f"is the column '{title}' of 0 and 1 a class or a label. Name it label"):
         read(tmp_path, f"image,{title}\na,0\nb,1\n")
@@ -277,7 +297,7 @@ def test_separators_in_the_names_of_a_header(tmp_path):
     assert read(tmp_path, 'image;sea, deep;"a;b"\na;1;1\n') == {"a": "sea, deep | a;b"}
     assert read(tmp_path, '"image; file",sea,sand\na,1,0\n') == {"a": "sea"}
     assert read(tmp_path, "image, file;sea;sand\na;1;0\n") == {"a": "sea"}
-    assert read(tmp_path, "image,labels\na,1.0\nb,0.0\n") == {"a": "labels", "b": ""}
+    assert read(tmp_path, "image,ship\na,1.0\nb,0.0\n") == {"a": "ship", "b": ""}
 
 
 @pytest.mark.parametrize("content, message", [

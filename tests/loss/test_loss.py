@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import oracle
@@ -446,6 +447,91 @@ def test_softmax_cross_entropy_is_the_formula(size, num_labels):
 def test_baseline_gradients(name):
     _, logits, labels = batch(3, 4)
     assert torch.autograd.gradcheck(lambda x: build_loss(name)(None, x, labels)[0], logits.requires_grad_())
+
+
+WRONG_LABELS = [math.nan, math.inf, -1, 255, 1.05]
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_labels_are_checked(name):
+    """Labels of 0 and 1 in any type; soft ones too where no list is made of them."""
+    features, logits, labels = batch(6, 4, dtype=torch.float32)
+    criterion = build_loss(name)
+    expected, _ = criterion(features, logits, labels)
+    for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64):
+        assert criterion(features, logits, labels.to(dtype))[0] == expected
+    soft = labels * 0.9 + 0.05
+    if name in ("bce", "ce", "focal", "asl"):
+        assert criterion(features, logits, soft)[0] != expected
+    else:
+        with pytest.raises(ValueError, match="labels must be 0 or 1 .*, not 0.05"):
+            criterion(features, logits, soft.clamp(max=0.05))
+    for wrong in WRONG_LABELS:
+        labels[2, 1] = wrong
+        with pytest.raises(ValueError, match=rf"labels must be .*, not {wrong}"):
+            criterion(features, logits, labels)
+    with pytest.raises(ValueError, match="not 255"):
+        criterion(features, logits, torch.full((6, 4), 255, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("function", RANKING_LOSSES)
+def test_labels_of_a_ranking_loss_alone_are_checked(function):
+    for wrong in (*WRONG_LABELS, 0.05):
+        with pytest.raises(ValueError, match=rf"labels must be 0 or 1 .*, not {wrong}"):
+            function(torch.rand(3, 1), torch.tensor([[0.0], [wrong], [1.0]]))
+    with pytest.raises(ValueError, match="class ids as one-hot rows.*, not 3"):
+        function(torch.rand(3, 1), torch.tensor([0, 3, 1])[:, None])
+
+
+@pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
+@pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
+def test_labels_are_asserted_once_on_the_device(monkeypatch, options, device):
+    devices = []
+    monkeypatch.setattr(torch, "_assert_async", lambda valid, message: devices.append(valid.device.type))
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # which does not know meta
+    with nullcontext() if device == "meta" else FakeTensorMode(), torch.device(device):
+        build_loss(**options)(torch.empty(8, 16), torch.empty(8, 5), torch.empty(8, 5))
+    assert devices == [device]
+    with FakeTensorMode():
+        APPROX_NDCG.check_labels(torch.empty(8, 5, device="mps"))
+    assert devices == [device]  # which other devices may not know
+
+
+@pytest.mark.parametrize("name", ["r4c", "bce"])
+def test_a_compiled_loss_checks_labels_in_one_graph(name):
+    features, logits, labels = batch(6, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(build_loss(name), backend="eager", fullgraph=True)
+    assert compiled(features, logits, labels)[0] == build_loss(name)(features, logits, labels)[0]
+    with pytest.raises(RuntimeError, match="labels must be"):
+        compiled(features, logits, -labels)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name, options, message", [
+    ("r4c", {"lambdas": -1}, "lambda must be at least 0, not -1"), ("r4c", {"lambdas": math.nan}, "not nan"),
+    *(("r4c", {f"number_{term}": number}, f"not {number} and 0.1") for term in ("label", "sample") for number in (-1, 2.5)),
+    *(("r4c", {f"range_{term}": halfwidth}, f"range from 0 to 0.5, not .* and {halfwidth}")
+      for term in ("label", "sample") for halfwidth in (-0.1, 0.7, math.nan)),
+    ("focal", {"gamma": -2}, "0 or at least 1, not -2"), ("focal", {"gamma": math.nan}, "not nan"),
+    ("focal", {"alpha": None}, "between 0 and 1, not None"), ("asl", {"gamma_neg": math.nan}, "not nan"),
+    ("twoway", {"temperature_neg": math.nan}, "not 4.0 and nan"), ("smoothap", {"tau": math.nan}, "not nan")], ids=str)
+def test_settings_that_the_command_line_rejects(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_loss(name, **options)
+
+
+def test_neutral_items_of_a_ranking_loss_alone():
+    for function in RANKING_LOSSES[1:]:
+        for wrong in ((-1, 0.1), (2.5, 0.1), (4, -0.1), (4, 0.7)):
+            with pytest.raises(ValueError, match="neutral items need"):
+                function(torch.rand(4, 3), torch.zeros(4, 3), *wrong)
+
+
+def test_parts_from_a_generator():
+    features, logits, labels = batch(6, 4)
+    total, terms = R4CLoss(parts=(term for term in ("label", "sample")))(features, logits, labels)
+    assert terms.keys() == {"label", "sample"} and total == sum(terms.values())
 
 
 def test_wrong_arguments():

@@ -166,6 +166,41 @@ def test_scores_of_any_type(dtype, num_labels):
     assert image_ranking_losses(scores.astype(dtype), labels).mean() == image_ranking_losses(scores, labels).mean()
 
 
+LOGITS = np.array([[3.0, -2.0], [-1.0, 2.0]])
+
+
+@pytest.mark.parametrize("function", [best_threshold, expected_calibration_error])
+def test_functions_of_probabilities_take_no_logits(function):
+    for scores, labels, message in ((LOGITS, np.eye(2), "take the sigmoid of logits"),
+                                    (np.full((2, 2), np.nan), np.eye(2), "NaN or infinity"),
+                                    (np.eye(2), 2 * np.eye(2) - 1, "other values than 0 and 1")):
+        with pytest.raises(ValueError, match=message):
+            function(scores, labels)
+
+
+def test_rankings_and_thresholds_of_wrong_arrays():
+    assert image_ranking_losses(LOGITS, np.eye(2)).tolist() == [0, 0]  # any scale will do
+    assert f1_over_thresholds(LOGITS, np.eye(2), np.array([-3, 0, 0, 9]))[0].tolist() == [2 / 3, 1, 1, 0]
+    for function in (image_ranking_losses, lambda *arrays: f1_over_thresholds(*arrays, np.array([0.5]))):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            function(np.full((2, 2), np.nan), np.eye(2))
+        with pytest.raises(ValueError, match="other values than 0 and 1"):
+            function(np.eye(2), 2 * np.eye(2) - 1)
+    for thresholds in ([0.5, 0.4], [np.nan], [0.1, np.nan]):
+        with pytest.raises(ValueError, match="ascending order"):
+            f1_over_thresholds(np.eye(2), np.eye(2), np.array(thresholds))
+
+
+def test_unusable_thresholds_and_batch_sizes():
+    for threshold in (50, -0.1, np.nan, np.inf, np.array([0.4, 0.5])):
+        with pytest.raises(ValueError, match="the threshold .*must"):
+            multilabel_metrics(np.eye(2), np.eye(2), threshold)
+    assert multilabel_metrics(20 * LOGITS, np.eye(2), 50)["OR"] == 0.5
+    for batch_size in (0, -1):
+        with pytest.raises(ValueError, match=f"batch size must be at least 1, not {batch_size}"):
+            official_script_f_scores(np.eye(2), np.eye(2), batch_size)
+
+
 def test_thresholds_are_compared_in_full_precision():
     """As the threshold is selected: float32's nearest number to 0.3 is above it."""
     scores = np.full((4, 2), 0.3, np.float32)

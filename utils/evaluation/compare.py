@@ -7,12 +7,14 @@ are those that Test.py wrote into <run>/test_best.
 """
 
 import json
+import math
 import shlex
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.engine import learning_rate
 from utils.errors import InputError, exit_cleanly, summarize_names, warn
 from utils.figures.curves import draw_comparison, read_log
 from utils.figures.style import FORMATS, save_figure
@@ -103,7 +105,7 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
 
 def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
     """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other places of the data,
-    other versions of the code, other test images, epochs to go."""
+    other versions of the code, other training or test data, epochs to go, learning rates of another length."""
     runs = [run for group in groups.values() for run in group]
     for title, group in groups.items():
         if len({run.record["args"].get("seed") for run in group}) < len(group):
@@ -123,6 +125,24 @@ def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
         max_epoch = run.record["args"].get("max_epoch")
         if max_epoch and run.epochs < max_epoch:
             warn(f"{run.folder} has finished {run.epochs} of {max_epoch} epochs: resume it, or leave it out")
+        if max_epoch and run.record.get("resumed") and not has_learning_rates_of(max_epoch, run):
+            warn(f"{run.folder} was resumed with another --max_epoch, and its learning rates are not those of a run of "
+                 f"{max_epoch} epochs: train it anew, or leave it out")
+    training = {run.folder: run.report["training_data"].items() for run in runs
+                if run.report and run.report.get("training_data")}
+    most_common = max(training, key=lambda folder: sum(bool(training[folder] & data) for data in training.values()),
+                      default=None)
+    differing = [str(folder) for folder, data in training.items() if not data & training[most_common]]
+    if differing:
+        warn(f"{', '.join(differing)}: trained on other images or labels than {most_common}; compare runs of the same "
+             "data")
+
+
+def has_learning_rates_of(max_epoch: int, run: Run) -> bool:
+    """Whether the run's log has the learning rates of a run of this length that was never resumed."""
+    log, lr = read_log(run.log), run.record["args"]["lr"]
+    return all(math.isclose(logged, learning_rate(int(epoch), max_epoch, lr), rel_tol=1e-4)
+               for epoch, logged in zip(log["epoch"], log["lr"]))
 
 
 def columns_of(report: dict[str, Any]) -> dict[str, str]:

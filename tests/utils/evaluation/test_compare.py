@@ -213,6 +213,35 @@ def test_other_images_of_the_same_names_are_warned_of(tmp_path, capsys):
     assert f"{runs[0]} and {runs[1]} were tested on images of the same names with different" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("digests, is_warned", [
+    ([("a", "x"), ("a", "x"), None], False), ([("a", "x"), ("b", "x")], False), ([("a", "x"), ("a", "y")], False),
+    ([("b", "y"), ("a", "x"), ("c", "x")], True)], ids=["same", "seed splits", "test grew", "grown"])
+def test_runs_trained_on_other_data_are_named(tmp_path, capsys, digests, is_warned):
+    """The odd one out, also if it comes first."""
+    runs = [write_run(tmp_path / f"{seed}", 0.5, seed=seed) for seed in range(len(digests))]
+    for run, values in zip(runs, digests):
+        file = run / "test_best" / "metrics.json"
+        data = values and {"training_data": dict(zip(("train_val", "train_val_test"), values))}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **(data or {})}))
+    compare(tmp_path, *runs)
+    error = capsys.readouterr().err
+    assert (f"warning: {runs[0]}: trained on other images or labels than {runs[1]};" in error) == is_warned
+    assert error.count("trained on other") == is_warned
+
+
+def test_a_prolonged_run_is_named(tmp_path, capsys):
+    """An interrupted one, whose learning rates are those of its length, is not."""
+    runs = [write_run(tmp_path / name, 0.5, seed=seed) for seed, name in enumerate("ab")]
+    for run in runs:
+        record = json.loads((run / "args.json").read_text())
+        (run / "args.json").write_text(json.dumps({**record, "resumed": [{"after_epoch": 1}]}))
+    log = (runs[0] / "log.csv").read_text()
+    (runs[0] / "log.csv").write_text(log.replace("2,0.0001,", "2,1e-05,").replace("3,0.0001,", "3,5e-06,"))
+    compare(tmp_path, *runs)
+    error = capsys.readouterr().err
+    assert f"{runs[1]} was resumed with another --max_epoch" in error and error.count("another --max_epoch") == 1
+
+
 def test_a_start_from_a_file_is_none_from_imagenet():
     records = [{"args": {"loss": "r4c", "pretrained": "none", "pretrained_path": None}},
                {"args": {"loss": "r4c", "pretrained": "imagenet", "pretrained_path": "/a/b.pth"}}]
