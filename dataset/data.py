@@ -190,8 +190,6 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
                 if name not in (label_names or ()):
                     check_class(name, f"the class of {image} in a list")
             labels = image_classes(images, classes, label_names)
-            every = sum(images.values(), [])
-            _warn_of_folders(every, labels.labels_of(every), labels.names, "a list")
             if labels.names != label_names:
                 warn_of_combinations(root, labels.names)
     elif layout.is_test:
@@ -239,8 +237,8 @@ def _warn_of_duplicates(images: list[Path], folders: list[Path]) -> None:
             again.append(f"{image} = {first[file.st_dev, file.st_ino]}")
         place, stems = places[image.parent], list(originals(image.stem))
         found = [by_path[image.parent, image.stem], *(by_place.get((place, stem)) for stem in stems),
-                 *(by_place.get((above, stem)) for above in place.parents for stem in (image.stem, *stems))]
-        found.append(same_endings.get(image))
+                 *(by_place.get((above, stem)) for above in place.parents for stem in (image.stem, *stems)),
+                 same_endings.get(image)]
         if SIBLING.search(image.stem):
             found.append(siblings.setdefault((place, SIBLING.sub("", image.stem)), image))
         original = next((path for path in found if path not in (None, image)), None)
@@ -305,17 +303,17 @@ def label_images(source: Source) -> dict[str, Split]:
         source.labels.check_all_present(source.all_images(), source.root)
     labels = source.labels.labels_of(source.all_images())
     if isinstance(source.labels, LabelTable):
-        _warn_of_folders(source.all_images(), labels, source.labels.names, str(source.labels.path),
-                         of_most=not source.labels.single_label)
+        _warn_of_folders(source.all_images(), labels, source.labels, str(source.labels.path))
+    elif not source.must_be_complete:
+        _warn_of_folders(source.all_images(), labels, source.labels, "a list")
     ends = np.cumsum([len(paths) for paths in source.images.values()])
     return {name: Split(paths, rows) for (name, paths), rows in zip(source.images.items(), np.split(labels, ends[:-1]))}
 
 
-def _warn_of_folders(images: list[Path], labels: np.ndarray, names: list[str], where: str,
-                     of_most: bool = False) -> None:
+def _warn_of_folders(images: list[Path], labels: np.ndarray, named: LabelTable | ImageClasses, where: str) -> None:
     """Warn of images in a folder named like a class or label that `where` does not give them (N, C); with several
-    labels per image only `of_most`, if most images of the folder lack it."""
-    columns = {spelling(name): column for column, name in enumerate(names)}
+    labels per image, if most images of the folder lack it."""
+    columns = {spelling(name): column for column, name in enumerate(named.names)}
     in_folders: dict[Path, list[int]] = {}
     for row, image in enumerate(images):
         in_folders.setdefault(image.parent, []).append(row)
@@ -323,9 +321,9 @@ def _warn_of_folders(images: list[Path], labels: np.ndarray, names: list[str], w
     for folder, rows in in_folders.items():
         column = columns.get(spelling(folder.name))
         lacking = [str(images[row]) for row in rows if not labels[row, column]] if column is not None else []
-        apart += lacking if not of_most or 2 * len(lacking) > len(rows) else []
+        apart += lacking if named.single_label or 2 * len(lacking) > len(rows) else []
     if apart:
-        warn(f"{where} does not give {summarize_names(apart, 'image')} the {'label' if of_most else 'class'} after "
+        warn(f"{where} does not give {summarize_names(apart, 'image')} the {'class' if named.single_label else 'label'} after "
              f"which the folder is named; what {where} says is used")
 
 
