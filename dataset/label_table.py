@@ -195,7 +195,9 @@ def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _advice(title: str, header: list[str], column: int, cell: str) -> str:
-    """What to do with a column that does not hold 0 and 1."""
+    """What to do with a cell that does not hold 0 or 1."""
+    if cell.casefold() == header[column]:
+        return "remove this line if it repeats the header"
     is_index = column == 0 and re.fullmatch(r"|index|id|unnamed: \d+", title.casefold())
     if is_index or cell.lower().endswith(IMAGE_SUFFIXES):
         return "the first column must name the images: write the table without an index (in pandas, index=False)"

@@ -32,6 +32,7 @@ def test_table_with_byte_order_mark_quotes_and_blank_lines(tmp_path):
     (HEADER + "a,1\n", r"line 2 \('a'\): 1 label cells, but the header names 2"),
     (HEADER + "a,1,0\nb,1,0,1\n", r"line 3 \('b'\): 3 label cells"),
     (HEADER + "a,1,2\n", "must be 0 or 1, not '2'"), (HEADER + "a,1,\n", "must be 0 or 1, not ''"),
+    (HEADER + "a,1,0\n" + HEADER + "b,1,0\n", "line 3 .*remove this line if it repeats the header"),
     (HEADER + "a,1,yes\n", "not 'yes'"), (HEADER + "a,1,0\nb,0,0\na,1,0\n", r"line 4 \('a'\).*already has a row above"),
     ("IMAGE,sea,sea\na,1,0\n", "distinct label names"), ("IMAGE,,sea\na,1,0\n", "distinct label names"),
     ("IMAGE\na\n", "distinct label names"), ("IMAGE,sea,Sea\na,1,0\n", "distinct label names"),
