@@ -6,6 +6,7 @@ becomes a sum of sigmoids, which makes nDCG differentiable.
 """
 
 import functools
+import inspect
 import math
 
 import torch
@@ -25,8 +26,9 @@ def in_full_precision(loss):
     """Decorate a loss of (outputs, labels, ...): compute it in full precision, regardless of autocast.
 
     The decorated loss raises ValueError unless both are 2-D with equal batch size, and for labels other than 0 and 1,
-    unless the caller has checked them (`labels_checked=True`).
+    unless the caller has checked them (`labels_checked=True`); likewise for `scores` that are logits, unless `bound`.
     """
+    names = [*inspect.signature(loss).parameters]
 
     @functools.wraps(loss)
     def wrapper(outputs: Tensor, labels: Tensor, *args, labels_checked: bool = False, **kwargs) -> Tensor:
@@ -35,6 +37,9 @@ def in_full_precision(loss):
                              f"not {tuple(outputs.shape)} and {tuple(labels.shape)}")
         if not labels_checked:
             check_labels(labels)
+            if names[0] == "scores" and not {**dict(zip(names[2:], args)), **kwargs}.get("bound"):
+                # NaN is not outside: the loss will be NaN too.
+                check_values(outputs, ~((outputs < 0) | (outputs > 1)), "scores must lie in [0, 1] (sigmoids of logits)")
         with torch.autocast(outputs.device.type, enabled=False):
             outputs = full_precision(outputs)
             return loss(outputs, labels.to(outputs.dtype), *args, **kwargs)
@@ -50,20 +55,26 @@ def check_same_shape(scores: Tensor, targets: Tensor, name: str = "labels") -> N
 
 
 def check_labels(labels: Tensor, soft: bool = False) -> None:
-    """Raise ValueError unless all labels are 0 or 1; `soft`: from 0 to 1.
+    """`check_values` for labels that must be 0 or 1; `soft`: from 0 to 1. In torch.func.vmap, labels must be of dtype
+    bool, which needs no check."""
+    if labels.dtype != torch.bool:
+        valid = labels == (labels.clamp(0, 1) if soft else labels.sign().abs())
+        check_values(labels, valid, "labels must be " + ("from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)"))
+
+
+def check_values(values: Tensor, valid: Tensor, rule: str) -> None:
+    """Raise ValueError with the first of the `values` for which `valid`, of the same shape, is False.
 
     On CUDA, where reading a value would synchronise host and device, an assertion on the device fails instead, which a
-    later operation reports as RuntimeError; so does a compiled loss. Other devices are not checked; in
-    torch.func.vmap, labels must be of dtype bool, which needs no check.
+    later operation reports as RuntimeError; so does a compiled loss. Other devices are not checked.
     """
-    if labels.dtype == torch.bool or labels.device.type not in ("cpu", "cuda", "meta"):
+    if values.device.type not in ("cpu", "cuda", "meta"):
         return
-    valid = labels == (labels.clamp(0, 1) if soft else labels.sign().abs())
-    all_valid, rule = valid.all(), "labels must be " + ("from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)")
+    all_valid = valid.all()
     try:
         torch._assert_async(all_valid, rule)
     except RuntimeError:
-        raise ValueError(f"{rule}, not {labels[~valid][0]:g}") from None
+        raise ValueError(f"{rule}, not {values[~valid][0]:g}") from None
 
 
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
@@ -131,7 +142,11 @@ def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
 
     For tests and reports; it has no gradient. Arguments and result are the same. Items with equal scores share
     the mean of their ranks, the limit of the soft ranks.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
+    check_same_shape(scores, relevance, "relevances")
     weights, has_relevant = _weights(relevance)
     ranks = 0.5 + (0.5 * _differences(scores).sign() + 0.5).sum(2)
     return has_relevant - (weights / torch.log2(ranks + 1)).sum(1)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from .approx_ndcg import check_labels, check_same_shape, in_full_precision
+from .approx_ndcg import check_labels, check_same_shape, check_values, in_full_precision
 
 
 class BaselineLoss(nn.Module):
@@ -26,9 +26,12 @@ class BaselineLoss(nn.Module):
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_same_shape(logits, labels)
-        check_labels(labels, self.soft_labels)
+        self.check_labels(labels)
         total = in_full_precision(self.losses)(logits, labels, labels_checked=True).mean()
         return total, {self.name: total.detach()}
+
+    def check_labels(self, labels: Tensor) -> None:
+        check_labels(labels, self.soft_labels)
 
 
 class BCELoss(BaselineLoss):
@@ -44,6 +47,11 @@ class CrossEntropyLoss(BaselineLoss):
     """Softmax cross-entropy, for exactly one label per image: labels must be one-hot, or soft with a sum of 1."""
 
     name = "ce"
+
+    def check_labels(self, labels: Tensor) -> None:
+        sums = labels.sum(1)
+        valid = (labels >= 0).all(1) & ((sums - 1).abs() < 1e-3)
+        check_values(sums, valid, "labels must be one-hot, or soft with a sum of 1, for cross-entropy")
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none")

@@ -64,6 +64,17 @@ def check_arrays(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     return scores, labels.astype(bool)
 
 
+def check_threshold(scores: np.ndarray, threshold: float) -> None:
+    """Raise ValueError unless the threshold is one finite number that fits the scores: both in [0, 1], or neither."""
+    if np.ndim(threshold) or not np.isfinite(threshold):
+        raise ValueError(f"the threshold must be one finite number, not {threshold}")
+    are_probabilities = scores.min() >= 0 and scores.max() <= 1
+    if 0 < threshold < 1 and not are_probabilities:
+        raise ValueError("scores must lie in [0, 1]; take the sigmoid of logits, or give their threshold")
+    if not 0 <= threshold <= 1 and are_probabilities:
+        raise ValueError(f"the threshold of scores in [0, 1] must lie in [0, 1], not be {threshold}")
+
+
 class Evaluation:
     """Quantities that metrics share, each computed once, when a metric first needs it.
 
@@ -75,13 +86,7 @@ class Evaluation:
 
     def __init__(self, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5):
         self.scores, self.labels = check_arrays(scores, labels)
-        if np.ndim(threshold) or not np.isfinite(threshold):
-            raise ValueError(f"the threshold must be one finite number, not {threshold}")
-        are_probabilities = self.scores.min() >= 0 and self.scores.max() <= 1
-        if 0 < threshold < 1 and not are_probabilities:
-            raise ValueError("scores must lie in [0, 1]; take the sigmoid of logits, or give their threshold")
-        if not 0 <= threshold <= 1 and are_probabilities:
-            raise ValueError(f"the threshold of scores in [0, 1] must lie in [0, 1], not be {threshold}")
+        check_threshold(self.scores, threshold)
         self.predicted = self.scores > threshold
 
     @functools.cached_property
@@ -307,11 +312,13 @@ def f1_over_thresholds(scores: np.ndarray, labels: np.ndarray, thresholds: np.nd
     """Micro and macro F1 at each of the T thresholds, which must ascend: (T,) each.
 
     Raises:
-        ValueError: as `check_arrays`, and for thresholds that do not ascend.
+        ValueError: as `Evaluation`, and for thresholds that do not ascend.
     """
     scores, labels = check_arrays(scores, labels)
     if np.isnan(thresholds).any() or (np.diff(thresholds) < 0).any():
         raise ValueError("thresholds must be numbers in ascending order")
+    for threshold in (*thresholds[:1], *thresholds[-1:]):
+        check_threshold(scores, threshold)
     num_labels = labels.shape[1]
     # Each score is counted once, by how many thresholds it exceeds and its label: row by row of (T + 1, C).
     cells = np.searchsorted(thresholds, scores) * num_labels + np.arange(num_labels)

@@ -41,6 +41,11 @@ def batch(size, num_labels, dim=6, seed=0, share=0.35, dtype=torch.float64):
     return features, logits, labels
 
 
+def one_of(labels):
+    """The first of each image's labels, one-hot."""
+    return torch.eye(labels.shape[1], dtype=labels.dtype)[labels.argmax(1)]
+
+
 def outputs_for(function, features, logits):
     return (features if function is feature_ranking_loss else torch.sigmoid(logits)).detach().requires_grad_()
 
@@ -279,6 +284,8 @@ def test_exact_ndcg_agrees_with_scikit_learn_and_is_the_limit():
 @pytest.mark.parametrize("options", ALL_LOSSES, ids=str)
 def test_degenerate_batches_are_finite(options, features, logits, labels):
     features, logits = features.clone().requires_grad_(), logits.clone().requires_grad_()
+    if options["name"] == "ce":
+        labels = one_of(labels)
     total, terms = build_loss(**options)(features, logits, labels)
     gradients = torch.autograd.grad(total, [features, logits], allow_unused=True)
     for value in (total, *terms.values(), *(g for g in gradients if g is not None)):
@@ -352,6 +359,8 @@ def test_good_scores_and_features_have_lower_losses():
 def test_full_precision_under_autocast(options, dtype):
     features, logits, labels = batch(8, 17, dim=64, dtype=torch.float32)
     low_features, low_logits = features.to(dtype), logits.to(dtype)
+    if options["name"] == "ce":
+        labels = one_of(labels)
     expected, _ = build_loss(**options)(low_features.float(), low_logits.float(), labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, _ = build_loss(**options)(low_features, low_logits, labels)
@@ -446,6 +455,8 @@ def test_softmax_cross_entropy_is_the_formula(size, num_labels):
 @pytest.mark.parametrize("name", ["bce", "ce", "focal", "asl"])
 def test_baseline_gradients(name):
     _, logits, labels = batch(3, 4)
+    if name == "ce":
+        labels = one_of(labels)
     assert torch.autograd.gradcheck(lambda x: build_loss(name)(None, x, labels)[0], logits.requires_grad_())
 
 
@@ -456,11 +467,11 @@ WRONG_LABELS = [math.nan, math.inf, -1, 255, 1.05]
 def test_labels_are_checked(name):
     """Labels of 0 and 1 in any type; soft ones too where no list is made of them."""
     features, logits, labels = batch(6, 4, dtype=torch.float32)
-    criterion = build_loss(name)
+    criterion, labels = build_loss(name), one_of(labels) if name == "ce" else labels
     expected, _ = criterion(features, logits, labels)
     for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64):
         assert criterion(features, logits, labels.to(dtype))[0] == expected
-    soft = labels * 0.9 + 0.05
+    soft = labels * 0.9 + (0.025 if name == "ce" else 0.05)  # of four, a sum of 1
     if name in ("bce", "ce", "focal", "asl"):
         assert criterion(features, logits, soft)[0] != expected
     else:
@@ -468,10 +479,36 @@ def test_labels_are_checked(name):
             criterion(features, logits, soft.clamp(max=0.05))
     for wrong in WRONG_LABELS:
         labels[2, 1] = wrong
+        labels[2, [0, 2, 3]] = 0
         with pytest.raises(ValueError, match=rf"labels must be .*, not {wrong}"):
             criterion(features, logits, labels)
-    with pytest.raises(ValueError, match="not 255"):
+    with pytest.raises(ValueError, match="not (255|1020)"):
         criterion(features, logits, torch.full((6, 4), 255, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("row", [[0.0, 0, 0], [1, 1, 0], [0, -1, 0], [-1, 1, 1], [0.5, 0.4, 0]])
+def test_cross_entropy_takes_one_label_per_image(row):
+    with pytest.raises(ValueError, match=f"one-hot, or soft with a sum of 1, .* not {sum(row):g}"):
+        build_loss("ce")(None, torch.randn(2, 3), torch.tensor([[0, 1, 0], row]))
+
+
+@pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
+def test_scores_of_a_ranking_loss_alone_are_checked(function):
+    """Logits are for `bound` only."""
+    scores, labels = torch.rand(5, 4), torch.eye(5)[:, :4]
+    for wrong in (1.01, -0.01, 100, math.inf):
+        scores[2, 1] = wrong
+        with pytest.raises(ValueError, match=rf"scores must lie in \[0, 1\] .*, not {wrong}"):
+            function(scores, labels)
+        assert function(scores.clamp(max=9), labels, 4, 0.1, 100.0, True) > 0
+        assert function(scores.clamp(max=9), labels, bound=True) > 0
+    scores[2, 1] = math.nan
+    assert function(scores, labels).isnan()
+
+
+def test_exact_ndcg_checks_the_shapes():
+    with pytest.raises(ValueError, match=r"relevances must have the same shape, not \(3, 4\) and \(3, 1\)"):
+        exact_ndcg_loss(torch.rand(3, 4), torch.ones(3, 1))
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)

@@ -14,6 +14,7 @@ from conftest import reference
 from utils.evaluation.report import evaluate, format_report, write_predictions, write_report
 from utils.figures.reliability import draw_reliability
 from utils.metrics import (
+    THRESHOLDS,
     best_threshold,
     confusions,
     expected_calibration_error,
@@ -189,6 +190,10 @@ def test_rankings_and_thresholds_of_wrong_arrays():
     for thresholds in ([0.5, 0.4], [np.nan], [0.1, np.nan]):
         with pytest.raises(ValueError, match="ascending order"):
             f1_over_thresholds(np.eye(2), np.eye(2), np.array(thresholds))
+    with pytest.raises(ValueError, match="take the sigmoid of logits"):
+        f1_over_thresholds(LOGITS, np.eye(2), THRESHOLDS)
+    with pytest.raises(ValueError, match="must lie in .0, 1., not be 50"):
+        f1_over_thresholds(np.eye(2), np.eye(2), np.array([0.5, 50]))
 
 
 def test_unusable_thresholds_and_batch_sizes():
