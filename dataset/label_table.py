@@ -7,6 +7,7 @@
 import csv
 import difflib
 import io
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -29,18 +30,22 @@ CELLS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", "easting", "northing")
 
 # Titles of a column that may hold the numbers of two classes.
-_CLASSES = ("class", "classes", "class_id", "class_name", "cls", "category", "category_id", "scene", "target",
-            "label_id", "label_name", "labels", "gt", "ground_truth", "lulc", "landcover", "land_cover", "y")
+_CLASSES = ("class", "classes", "classid", "classname", "classlabel", "cls", "category", "categoryid", "scene", "sceneid",
+            "target", "labelid", "labelname", "labels", "gt", "groundtruth", "truth", "ytrue", "lulc", "landcover",
+            "annotation", "y")
 
-# What spreadsheets and pandas write for an empty cell; and for an error, in capitals, as #N/A or #BEZUG!
-MISSING = ("nan", "none", "null", "(null)", "<null>", "n/a", "na", "<na>", "nat", "-", "--", "?", "loading...",
-           "unlabeled", "unlabelled", "no label", "no_label", "todo", "tbd")
+# What people, spreadsheets and pandas write where there is no label, by its letters; and an error, in capitals, as #N/A
+# or #BEZUG!
+MISSING = ("", "nan", "none", "null", "na", "nat", "nil", "loading", "unlabeled", "unlabelled", "notlabeled",
+           "notlabelled", "nolabel", "nolabels", "undefined", "todo", "tbd", "tba")
 _ERROR = re.compile(r"#[^\W\da-z][^a-z]*")
 
 # Titles of columns that describe the image and not what is on it.
 _BOOKKEEPING = re.compile("(is_|in_)?(train|val|valid|validation|test)(ing)?(_set)?|split|folds?|set|f?id|objectid|"
                           "index|total|count|sum|(n|num|nb|number)_?(of_)?(labels|classes)|"
-                          "(is_)?(verified|reviewed|checked|usable|difficult|augmented|duplicate|occluded|truncated)|"
+                          "(is_|needs_)?(verified|review(ed)?|(double_)?checked|approved|corrected|annotated|"
+                          "labell?ed|usable|difficult|augmented|duplicate|occluded|truncated|outlier|crowd)|iscrowd|"
+                          "has_labels?|done|keep|skip|ignored?|excluded?|selected|qc|"
                           "pred(icted|iction)?[ _].*|.*[ _]pred(icted|iction)?", re.IGNORECASE)
 
 # The numbers of several labels, or a 0 or 1 for each label.
@@ -133,7 +138,7 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; "
                          "if it is no label table, move it elsewhere")
 
-    if of_two and header[0] in _CLASSES:
+    if of_two and letters(header[0]) in _CLASSES:
         raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one "
                          "class per image, else after what a 1 means")
     rows: dict[str, np.ndarray] = {}
@@ -151,6 +156,7 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
     of_images = {name for name in names if _BOOKKEEPING.fullmatch(name)}
     of_images -= {"train"} if len(of_images) == 1 else set()  # the vehicle
     dubious = [name for name, is_constant in zip(names, everywhere) if is_constant or name in of_images
+               or letters(name) in MISSING or letters(name.rpartition("_")[2]) in MISSING  # pandas' get_dummies
                or re.sub(r"\.\d+$", "", name) in set(names) - {name}]  # pandas numbers repeated titles
     if dubious and not known:
         warn(f"{path}: {summarize_names(dubious, 'column')} may be no labels, by the title or because all cells are 1; "
@@ -254,6 +260,11 @@ def _rows_by_name(path: Path, cells: list[tuple[int, list[str]]], known: list[st
     return names, rows
 
 
+def letters(name: str) -> str:
+    """The letters and digits of a name, in lower case."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
 def _warn_of_equal_columns(path: Path, names: list[str], labels: np.ndarray, advice: str) -> None:
     """Warn of labels (N, C) that are only ever found together."""
     uses = Counter(column.tobytes() for column in labels.T)
@@ -263,7 +274,7 @@ def _warn_of_equal_columns(path: Path, names: list[str], labels: np.ndarray, adv
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:
-    if name.casefold() in MISSING or not spelling(name) or _ERROR.fullmatch(name):
+    if letters(name) in MISSING or not spelling(name) or _ERROR.fullmatch(name):
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")
@@ -287,7 +298,8 @@ def check_class(name: str, where: str) -> None:
 
 
 def warn_of_near_names(where: Path, names: list[str]) -> None:
-    """Warn of names that differ in accents alone, or by one additional letter: ship and ships, harbor and harbour."""
+    """Warn of names that differ in accents alone, in number, or by one letter: ship and ships, gray and grey roof,
+    center and centre."""
     plain = {name: re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", name)).casefold() for name in names}
     alike = [name for name in names if list(plain.values()).count(plain[name]) > 1]
     if alike:
@@ -297,9 +309,21 @@ def warn_of_near_names(where: Path, names: list[str]) -> None:
     pairs = dict.fromkeys(f"{lower[shorter]} / {lower[longer]}" for longer in lower for place in range(len(longer))
                           if (shorter := longer[:place] + longer[place + 1:]) in lower and longer[place].isalpha()
                           and (len(shorter) > 5 or longer == f"{shorter}s"))
+    pairs |= dict.fromkeys(f"{lower[one]} / {lower[other]}" for one, other in itertools.permutations(sorted(lower), 2)
+                           if other in (f"{one}es", f"{one.removesuffix('y')}ies") or one < other and _is_near(one, other))
     if pairs:
-        warn(f"{where}: {summarize_names(pairs, 'pair')} of labels differ by one letter; if one label is meant, use "
-             "one spelling")
+        warn(f"{where}: {summarize_names(pairs, 'pair')} of labels differ by a letter or in number; if one label is "
+             "meant, use one spelling")
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Whether two long names differ by one letter inside a word, or by two letters in a row that are swapped."""
+    if not len(one) == len(other) > 5:
+        return False
+    first, last = (place(i for i, pair in enumerate(zip(one, other)) if pair[0] != pair[1]) for place in (min, max))
+    if first == last:
+        return 0 < first < len(one) - 1 and one[first - 1:first + 2].isalpha() and other[first].isalpha()
+    return last == first + 1 and one[first:].startswith(other[last] + other[first]) and other[first:last + 1].isalpha()
 
 
 def warn_of_combinations(where: Path, names: list[str], of_folders: bool = False) -> None:

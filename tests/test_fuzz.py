@@ -52,7 +52,7 @@ def spelling(name: str) -> str:
 
 
 label_names = words.filter(lambda name: not set(name) & set(""";,|()[]{}"'`“”„‘’«»\ufffd""") and spelling(name)
-                           and name.casefold() not in (*CELLS, *MISSING)
+                           and name.casefold() not in CELLS and re.sub(r"[\W_]", "", name.casefold()) not in MISSING
                            and not set(name) <= set("01 ") and not re.fullmatch(r"\d+(\.0+)?", name))
 keys = words.filter(lambda key: not set(key) & set("/\\\ufffd") and not key.startswith(".")
                     and not key.lower().endswith(IMAGE_SUFFIXES))
