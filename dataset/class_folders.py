@@ -12,7 +12,7 @@ import numpy as np
 from utils.errors import InputError, summarize_names, warn
 
 from .image_list import COPY, IMAGE_SUFFIXES, find_images, is_visible, spelling
-from .label_table import check_class, warn_of_combinations
+from .label_table import check_class, letters, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
 _SPLITS = {name + suffix: split
@@ -23,6 +23,11 @@ _SPLITS = {name + suffix: split
 _MORE_SPLITS = ("tr", "te", "ts", "trainval", "trainset", "testset", "valset", "eval", "evaluation", "dev", "holdout")
 _KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*_SPLITS, *_MORE_SPLITS))})"
 _OF_SPLIT = re.compile(f"{_KIND}[ _-]?{_ANY_SPLIT}|{_ANY_SPLIT}[ _-]?{_KIND}")
+
+# Names of folders for what was put aside, and what versions of a class end with, by their letters.
+_PUT_ASIDE = {"rejected", "rejects", "unsorted", "unknown", "bad", "delete", "deleted", "exclude", "excluded", "ignore",
+              "ignored", "backup", "bak", "old", "temp", "tmp", "trash", "duplicates", "newfolder"}
+_VERSION = re.compile(r"(.*)[ _-](?:new|clean|raw|extra|copy|\w*\d+|" + "|".join(_PUT_ASIDE) + ")", re.IGNORECASE)
 
 # Names of folders for the bands or the annotations of the same places.
 _NOT_CLASSES = {"image", "images", "img", "imgs", "rgb", "nir", "ndvi", "mask", "masks", "label", "labels", "gt",
@@ -145,8 +150,15 @@ def _check_classes(folder: Path, names: set[str]) -> None:
 
 
 def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str]) -> None:
-    """Warn of folders inside class folders that are named like another class or like a split."""
+    """Warn of folders that are named like what was put aside or like a version of a class, and of folders inside class
+    folders that are named like another class or like a split."""
     known = {spelling(name): name for name in classes}
+    below = {name for image in images for name in image.parent.relative_to(folder).parts}
+    aside = {name for name in below if letters(name) in _PUT_ASIDE} | {
+        name for name in classes if (version := _VERSION.fullmatch(name)) and version[1] in classes}
+    if aside:
+        warn(f"{summarize_names(sorted(aside), 'folder')} in {folder} are named like images put aside or a version of a "
+             "class, but train and test like all others; if they should not, move them elsewhere")
     inside = []
     for place in sorted({image.parent for image in images}):
         own, *below = place.relative_to(folder).parts

@@ -38,7 +38,7 @@ _WORD = re.compile(r"[^\W\d_]")
 
 # What each of several images of the same place has, without one that has nothing: bands, polarisations, cameras,
 # augmentations.
-SIBLING = re.compile(rf"\.rf\..*$|[ ._-](?:{_AUGMENTED}|rot(?=\d|at|[ ._-]|$)).*$|"
+SIBLING = re.compile(rf"\.rf\..*$|^aug_\d+_\d+$|[ ._-](?:{_AUGMENTED}|rot(?=\d|at|[ ._-]|$)).*$|"
                      r"[ ._-](?:B(?:and[ _-]?)?\d[\dA]?(?:[ _-]\d+m)?|rgb|nir|swir|depth|thermal|VV|VH|HH|HV|"
                      r"(?<=\d[ ._-])(?:red|green|blue|ir|gre|reg|[TVWZ]))$", re.IGNORECASE)
 
@@ -106,6 +106,7 @@ def originals(stem: str) -> Iterator[str]:
     starts = [0, *(sign.end() for sign in signs if _VERSION.search(stem[:sign.start()]))]
     ends = [len(stem), *(sign.start() for sign in signs
                          if _VERSION.search(stem[sign.end():]) or COPY.fullmatch(stem[sign.start():])
+                         or re.fullmatch(r" \d", stem[sign.start():])
                          or stem[:sign.start()][-1:].isdigit() and _WORD.search(stem[sign.end():]))]
     yield from (stem[start:end] for start in starts for end in ends if 0 < end - start < len(stem))
 
@@ -214,6 +215,10 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     if not classes:
         raise InputError(f"list file {path} is empty" if not absent
                          else f"none of the images in list file {path} exists: {summarize_names(absent, 'image')}")
+    longer = [name for image, name in classes.items() if name.startswith(f"{image.parent.name} ")]
+    if len(longer) == len(classes):
+        warn(f"{path}: all that follows an image's path is its class, here the name of its folder and more, as in "
+             f"'{longer[0]}'; if the rest is no part of the class, remove it")
     if 0 < len(without_class) < len(classes):
         warn(f"{path}: {summarize_names(without_class, 'line')} name no class, unlike the others; with one label per "
              "image, the names of their folders are the classes")

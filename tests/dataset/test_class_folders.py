@@ -482,7 +482,8 @@ def test_class_folders_that_look_like_combinations(tmp_path, capsys, names, is_w
     ("sea_1_1.png", False), ("sea_11.png", False), ("thumbnails/sea_1.png", True), ("small/augmented/sea_1.png", True),
     ("a/sea_9.png", False), ("google_sea_1.png", False), ("sea_at_sunset.png", False), ("rose_red.png", False),
     ("sea_1 - Kopie.png", True), ("sea_1 kopie 2.png", True), ("Copie de sea_1.png", True), ("IMG_1-edited.png", False),
-    ("rotten_sea_1.png", False), ("field_crop_1.png", False), ("old_rotonda.png", False), ("IMG_E1.png", False)])
+    ("rotten_sea_1.png", False), ("field_crop_1.png", False), ("old_rotonda.png", False), ("IMG_E1.png", False),
+    ("sea_1 2.png", True), ("sea_9 2.png", False)])
 def test_images_named_like_copies(tmp_path, capsys, name, is_warned):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     write_image(tmp_path / "Custom" / "sea" / name, 1)
@@ -547,6 +548,19 @@ def test_folders_inside_a_class_named_like_another_class_or_a_split(tmp_path, ca
     assert ("1 folder (" in (error := capsys.readouterr().err) and "another class or a split" in error) == is_warned
 
 
+@pytest.mark.parametrize("folders, named", [
+    (["forest", "forest/rejected", "water"], "1 folder (rejected)"), (["forest", "forest_old", "water"], "1 folder (forest_old)"),
+    (["forest", "unsorted", "New folder"], "2 folders (New folder, unsorted)"), (["forest", "forest-v2"], "1 folder (forest-v2)"),
+    (["type_1", "type_2"], None), (["old town", "new town"], None), (["forest", "forest_2/deep"], "1 folder (forest_2)"),
+    (["storage", "storage tank"], None)])
+def test_folders_of_what_was_put_aside(tmp_path, capsys, folders, named):
+    for folder in folders:
+        write_classes((tmp_path / "Custom" / folder).parent, {Path(folder).name: 5})
+    load_data("Custom", tmp_path)
+    error = capsys.readouterr().err
+    assert f"{named} in {tmp_path / 'Custom'} are named like images put aside" in error if named else "aside" not in error
+
+
 @pytest.mark.parametrize("names, is_warned", [
     (["train_images", "test_images"], True), (["train2017", "val2017", "test2017"], True), (["train", "eval"], True),
     (["fold0", "fold1"], True), (["trainval", "test"], True), (["imagesTr", "imagesTs"], True), (["trainset", "testset"], True),
@@ -609,7 +623,8 @@ def test_images_that_icloud_holds(tmp_path, capsys):
                                    ("plot1_RGB.png", "plot1_NIR.png"), ("0001_rgb.png", "0001_depth.png"),
                                    ("LC08_7_B2.png", "LC08_7_B3.png"), ("T32_B02_10m.png", "T32_B03_10m.png"), ("x.B02.png", "x.B04.png"),
                                    ("x_band4.png", "x_band5.png"), ("x_aug0.png", "x_aug1.png"), ("x_hflip.png", "x_vflip.png"),
-                                   ("x_rot0.png", "x_rot90.png"), ("IMG_1234.png", "IMG_E1234.png"), ("PXL_1.png", "PXL_1~2.png")])
+                                   ("x_rot0.png", "x_rot90.png"), ("IMG_1234.png", "IMG_E1234.png"), ("PXL_1.png", "PXL_1~2.png"),
+                                   ("aug_0_12.png", "aug_0_77.png")])
 def test_bands_and_augmentations_of_one_place(tmp_path, capsys, names):
     write_classes(tmp_path / "Custom", {"sea": 5, "sand": 5})
     for seed, name in enumerate(names):

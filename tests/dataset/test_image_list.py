@@ -67,6 +67,15 @@ def test_a_line_without_its_class(tmp_path, capsys):
     assert "1 line (b.png) name no class, unlike the others" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lines, is_warned", [("a/1.png a 0\nb/2.png b 1\n", True), ("a/1.png a\nb/2.png b 1\n", False)])
+def test_a_column_behind_the_classes(tmp_path, capsys, lines, is_warned):
+    write_image(tmp_path / "a" / "1.png", 0)
+    write_image(tmp_path / "b" / "2.png", 0)
+    (tmp_path / "list.txt").write_text(lines)
+    read_image_list(tmp_path / "list.txt", [tmp_path])
+    assert ("the name of its folder and more, as in 'a 0'" in capsys.readouterr().err) == is_warned
+
+
 def test_a_list_written_on_windows(tmp_path):
     write_image(tmp_path / "sea" / "a.png", 0)
     (tmp_path / "list.txt").write_bytes(b"sea\\a.png\r\n")
