@@ -153,6 +153,10 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
     data = find_common_test_data(checkpoints, dataset=args.dataset, data_root=args.data_root, test_dir=args.test_dir,
                                  label_path=args.label_path)
     data.check_options(args.label_num)
+    bare = [str(checkpoint.weights) for checkpoint in checkpoints if not checkpoint.metadata]
+    if bare:
+        warn(f"{summarize_names(bare, 'bare state dict')} do not tell their labels: the outputs are taken for "
+             f"{', '.join(data.label_names)}, in this order")
     if data.single_label and not all(checkpoint.metadata for checkpoint in checkpoints):
         warn("a bare state dict does not tell its loss: its scores are sigmoids; after softmax cross-entropy, only the "
              "accuracy is right")

@@ -225,16 +225,22 @@ def check_same_in_every_process(args: argparse.Namespace, data: Data, metadata: 
 
 
 def warn_of_known_images(pretrained_path: str | None, data: Data, metadata: dict[str, Any]) -> None:
-    """Warn of images that a later split has under another name, and of those that the run of `pretrained_path` knew:
-    of test images, if it trained or validated on them; of validation images, if it trained on them."""
+    """Warn of images that another split has, or that have other labels, under another name, and of those that the run of
+    `pretrained_path` knew: of test images, if it trained or validated on them; of validation images, if it trained on
+    them."""
     digests, test = metadata["trained_on"], metadata.get("test_images", {})
     images = [(relative_name(data.root, image), split) for split in ("train", "val")
               for image in data.splits[split].images] + [(name, "test") for name in test]
-    first, duplicates = {}, []
-    for (name, split), digest in zip(images, [*digests, *test.values()]):
-        first_name, first_split = first.setdefault(digest, (name, split))
-        if split != first_split and name != first_name:
-            duplicates.append(f"{name} ({split}) = {first_name} ({first_split})")
+    labels = [row for split in (*metadata["labels"].values(), metadata.get("test_labels", torch.empty(0))) for row in split.tolist()]
+    first, duplicates, relabelled = {}, [], []
+    for (name, split), digest, row in zip(images, [*digests, *test.values()], labels, strict=True):
+        first_name, first_split, first_row = first.setdefault(digest, (name, split, row))
+        pair = [f"{name} ({split}) = {first_name} ({first_split})"] * (name != first_name)
+        duplicates += pair if split != first_split else []
+        relabelled += pair if row != first_row else []
+    if relabelled:
+        warn(f"{summarize_names(relabelled, 'pair')} of identical images have different labels; correct them, or keep one "
+             "image of each")
     if duplicates:
         warn(f"different splits hold {summarize_names(duplicates, 'identical image')}: results on them mean little; "
              "python -m dataset.audit lists all")

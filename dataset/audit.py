@@ -108,7 +108,9 @@ def _identical(data: Data, readings: dict[Path, Reading | str]) -> list[dict[str
 def _problems(report: dict[str, Any]) -> list[str]:
     leaks = [_duplicates(group) for group in report["identical"]
              if len({duplicate["split"] for duplicate in group["images"]}) > 1]
+    relabelled = [_duplicates(group) for group in report["identical"] if not group["same_labels"]]
     found = {"identical image(s) in different splits": leaks,
+             "identical image(s) with different labels": relabelled,
              "missing image(s), named in the label table or a list": report["without_image"],
              "image(s) without labels": report["without_labels"],
              "unreadable image(s)": report["unreadable"]}

@@ -198,7 +198,7 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
     """
     first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
     data = find_test_data(first.metadata, **options)
-    unify_labels(checkpoints, data.label_names)
+    unify_labels(checkpoints, None if first.metadata else data.label_names)
     images = [image.resolve() for image in data.splits["test"].images]
     common = set(images)
     for checkpoint in rest:

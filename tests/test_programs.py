@@ -317,9 +317,29 @@ def test_identical_images_in_different_splits_are_warned_of(ucm, tmp_path, capsy
     for copy, original in ("40", "61", "75"):
         shutil.copy(*(ucm / "UCM_Multilabel" / river / f"river0{number}.tif" for number in (original, copy)))
     train_ucm(ucm, "--max_epoch", 1, *options)
-    line, = [line for line in capsys.readouterr().err.splitlines() if "identical" in line]
+    line, = [line for line in capsys.readouterr().err.splitlines() if "different splits" in line]
     assert (f"different splits hold 3 identical images ({river}/river04.tif (val) = {river}/river00.tif (train), "
             f"{river}/river06.tif (test) = {river}/river01.tif (train), ...)") in line
+
+
+def test_identical_images_with_different_labels_are_warned_of(ucm, tmp_path, capsys):
+    """Within a split, too: here all images of the training are one, and two rows of the table differ."""
+    root, table = ucm / "UCM_Multilabel", ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    names = [f"UCMerced_LandUse/Images/river/river0{number}.tif" for number in range(4)]
+    for name in names[1:]:
+        shutil.copy(root / names[0], root / name)
+    (tmp_path / "train.txt").write_text("\n".join(names[:2]))
+    (tmp_path / "val.txt").write_text("\n".join(names[2:]))
+    lists = ("--max_epoch", 1, "--train_dir", tmp_path / "train.txt", "--val_dir", tmp_path / "val.txt")
+    rows = dict(line.split("\t", 1) for line in table.read_text().splitlines())
+    for key, is_warned in (("river00", False), ("forest00", True)):
+        rows |= dict.fromkeys([f"river0{number}" for number in range(4)], rows["river00"]) | {"river01": rows[key]}
+        table.write_text("".join(f"{key}\t{row}\n" for key, row in rows.items()))
+        capsys.readouterr()
+        train_ucm(ucm, *lists)
+        error = capsys.readouterr().err
+        assert (f"1 pair ({names[1]} (train) = {names[0]} (train)) of identical images have different labels" in error) == is_warned
+        assert "different splits hold 2 identical images" in error
 
 
 def test_what_tells_whether_runs_were_trained_on_the_same_data(scenes):
@@ -474,11 +494,27 @@ def test_bare_state_dict(trained, ucm, tmp_path, capsys):
     options = ["--weights_path", tmp_path / "bare.pth", "--model", "Small", "--label_num", 4, "--dataset",
                "UCM_Multilabel", "--data_root", ucm, "--image_size", 64, "--test_batch_size", 2]
     assert evaluate(*options)["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
-    assert "bare.pth: loaded; prefix 'net.module.' removed" in capsys.readouterr().out
+    output, error = capsys.readouterr()
+    assert "bare.pth: loaded; prefix 'net.module.' removed" in output
+    order = "the outputs are taken for airplane, bare-soil, grass, water, in this order"
+    assert f"1 bare state dict ({tmp_path / 'bare.pth'}) do not tell their labels: {order}" in error
     torch.save({**state, "fc.bias": state["fc.bias"] * torch.nan}, tmp_path / "bare.pth")
     assert "fc.bias holds NaN or infinity" in fails(capsys, evaluate, *options)
     torch.save({"state_dict": state, "args": argparse.Namespace()}, tmp_path / "bare.pth")
     assert "a pickled argparse.Namespace" in fails(capsys, evaluate, *options)
+
+
+def test_a_bare_state_dict_has_the_order_of_a_checkpoint_beside_it(trained, ucm, tmp_path):
+    """And not that of a label table whose columns were moved."""
+    torch.save(torch.load(trained / "best.pth")["state_dict"], tmp_path / "bare.pth")
+    expected = evaluate("--weights_path", trained / "best.pth")["metrics"]["mAP"]
+    table = ucm / "UCM_Multilabel" / "multilabels" / "LandUse_Multilabeled.txt"
+    table.write_text("".join("\t".join([key, *reversed(row)]) + "\n" for key, *row in
+                             (line.split("\t") for line in table.read_text().splitlines())))
+    evaluate("--weights_path", tmp_path / "bare.pth", trained / "best.pth", "--model", "Small", "--label_num", 4,
+             "--image_size", 64, "--save_path", tmp_path / "out")
+    found = [json.loads(file.read_text())["metrics"]["mAP"] for file in (tmp_path / "out").glob("*/metrics.json")]
+    assert found == pytest.approx([expected, expected])
 
 
 def test_a_checkpoint_of_own_lists_is_not_tested_on_unknown_images(ucm, tmp_path, capsys):
