@@ -274,7 +274,8 @@ def _warn_of_equal_columns(path: Path, names: list[str], labels: np.ndarray, adv
 
 
 def _check_label(name: str, where: str, single_label: bool) -> None:
-    if letters(name) in MISSING or not spelling(name) or _ERROR.fullmatch(name):
+    if (letters(name) in MISSING or not spelling(name) or _ERROR.fullmatch(name)
+            or name.lower().endswith(IMAGE_SUFFIXES)):
         advice = ("give the image a class, or rename this one" if single_label
                   else "leave the cell empty if the image has no labels")
         raise InputError(f"{where}: '{name}' is no label; {advice}")

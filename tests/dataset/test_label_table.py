@@ -139,7 +139,7 @@ def test_what_excel_adds(tmp_path, content):
     ("sand &amp; dunes;sea", "'&amp;' is a sign as web pages write it"), ("sea.", "'sea.' differs from 'sea'"),
     ("sea?", "'sea.' differs from 'sea'"), ("1 7;2", "is several numbers"), ("sea (0.9);sand", "has a score"),
     ("#NAME?", "is no label"), ("<NULL>", "is no label"), ("(null)", "is no label"), ("#BEZUG!", "is no label"),
-    ("??", "is no label"), ("n.a.", "is no label"), ("not labelled", "is no label"), ("to do", "is no label"),
+    ("mask_1.PNG", "is no label"), ("??", "is no label"), ("n.a.", "is no label"), ("not labelled", "is no label"), ("to do", "is no label"),
     ("#NV", "is no label"), ("Loading...", "is no label"), ("Se a", "'Se a' differs from 'sea'"),
     ("s’ea", "differs from")])
 def test_cells_that_are_no_names(tmp_path, cell, message):

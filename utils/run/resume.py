@@ -161,6 +161,8 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
         raise InputError(f"{folder} was started with another split: {sizes[0]} images; now there are {sizes[1]}; "
                          f"{restore_data}")
     changed = [str(image) for image, old, new in zip(images, before["trained_on"], now["trained_on"]) if old != new]
+    if changed and sorted(before["trained_on"]) == sorted(now["trained_on"]):
+        raise InputError(f"the order or the split of the images changed since {folder} was started; {restore_data}")
     if changed:
         raise InputError(f"{summarize_names(changed, 'image')} changed since {folder} was started; {restore_data}")
     labels = [torch.cat(list(data["labels"].values())) for data in (before, now)]

@@ -254,6 +254,10 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
     error = fails(capsys, train, *command)
     assert "1 image (" in error and "changed since" in error and str(image) in error
     image.write_bytes(content)
+    lines = (folder / "train.txt").read_text().splitlines(keepends=True)
+    (folder / "train.txt").write_text("".join(lines[::-1]))
+    assert "the order or the split of the images changed since" in fails(capsys, train, *command)
+    (folder / "train.txt").write_text("".join(lines))
     assert train(*command) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
 
 
