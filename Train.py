@@ -231,9 +231,10 @@ def warn_of_known_images(pretrained_path: str | None, data: Data, metadata: dict
     digests, test = metadata["trained_on"], metadata.get("test_images", {})
     images = [(relative_name(data.root, image), split) for split in ("train", "val")
               for image in data.splits[split].images] + [(name, "test") for name in test]
-    labels = [row for split in (*metadata["labels"].values(), metadata.get("test_labels", torch.empty(0))) for row in split.tolist()]
+    labels = [*metadata["labels"].values(), *([metadata["test_labels"]] if test else [])]
     first, duplicates, relabelled = {}, [], []
-    for (name, split), digest, row in zip(images, [*digests, *test.values()], labels, strict=True):
+    for (name, split), digest, row in zip(images, [*digests, *test.values()], torch.cat(labels).tolist(),
+                                         strict=True):
         first_name, first_split, first_row = first.setdefault(digest, (name, split, row))
         pair = [f"{name} ({split}) = {first_name} ({first_split})"] * (name != first_name)
         duplicates += pair if split != first_split else []
