@@ -225,9 +225,9 @@ def check_same_in_every_process(args: argparse.Namespace, data: Data, metadata: 
 
 
 def warn_of_known_images(pretrained_path: str | None, data: Data, metadata: dict[str, Any]) -> None:
-    """Warn of images that another split has, or that have other labels, under another name, and of those that the run of
-    `pretrained_path` knew: of test images, if it trained or validated on them; of validation images, if it trained on
-    them."""
+    """Warn of images that another split has, or that have other labels, under another name, and of those that the run
+    of `pretrained_path` knew: of test images, if it trained or validated on them; of validation images, if it trained
+    on them."""
     digests, test = metadata["trained_on"], metadata.get("test_images", {})
     images = [(relative_name(data.root, image), split) for split in ("train", "val")
               for image in data.splits[split].images] + [(name, "test") for name in test]
@@ -240,8 +240,8 @@ def warn_of_known_images(pretrained_path: str | None, data: Data, metadata: dict
         duplicates += pair if split != first_split else []
         relabelled += pair if row != first_row else []
     if relabelled:
-        warn(f"{summarize_names(relabelled, 'pair')} of identical images have different labels; correct them, or keep one "
-             "image of each")
+        warn(f"{summarize_names(relabelled, 'pair')} of identical images have different labels; correct them, or keep "
+             "one image of each")
     if duplicates:
         warn(f"different splits hold {summarize_names(duplicates, 'identical image')}: results on them mean little; "
              "python -m dataset.audit lists all")

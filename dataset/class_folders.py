@@ -157,8 +157,8 @@ def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str])
     aside = {name for name in below if letters(name) in _PUT_ASIDE} | {
         name for name in classes if (version := _VERSION.fullmatch(name)) and version[1] in classes}
     if aside:
-        warn(f"{summarize_names(sorted(aside), 'folder')} in {folder} are named like images put aside or a version of a "
-             "class, but train and test like all others; if they should not, move them elsewhere")
+        warn(f"{summarize_names(sorted(aside), 'folder')} in {folder} are named like images put aside or a version of "
+             "a class, but train and test like all others; if they should not, move them elsewhere")
     inside = []
     for place in sorted({image.parent for image in images}):
         own, *below = place.relative_to(folder).parts

@@ -29,10 +29,10 @@ CELLS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 # Their cells may all be 0.0.
 _COORDINATES = ("lat", "latitude", "lon", "lng", "long", "longitude", "x", "y", "easting", "northing")
 
-# Titles of a column that may hold the numbers of two classes.
-_CLASSES = ("class", "classes", "classid", "classname", "classlabel", "cls", "category", "categoryid", "scene", "sceneid",
-            "target", "labelid", "labelname", "labels", "gt", "groundtruth", "truth", "ytrue", "lulc", "landcover",
-            "annotation", "y")
+# Titles of a column that may hold the numbers of two classes, by their letters.
+_CLASSES = ("class", "classes", "classid", "classname", "classlabel", "cls", "category", "categoryid", "scene",
+            "sceneid", "target", "labelid", "labelname", "labels", "gt", "groundtruth", "truth", "ytrue", "lulc",
+            "landcover", "annotation", "y")
 
 # What people, spreadsheets and pandas write where there is no label, by its letters; and an error, in capitals, as #N/A
 # or #BEZUG!
@@ -311,7 +311,8 @@ def warn_of_near_names(where: Path, names: list[str]) -> None:
                           if (shorter := longer[:place] + longer[place + 1:]) in lower and longer[place].isalpha()
                           and (len(shorter) > 5 or longer == f"{shorter}s"))
     pairs |= dict.fromkeys(f"{lower[one]} / {lower[other]}" for one, other in itertools.permutations(sorted(lower), 2)
-                           if other in (f"{one}es", f"{one.removesuffix('y')}ies") or one < other and _is_near(one, other))
+                           if other in (f"{one}es", f"{one.removesuffix('y')}ies")
+                           or one < other and _is_near(one, other))
     if pairs:
         warn(f"{where}: {summarize_names(pairs, 'pair')} of labels differ by a letter or in number; if one label is "
              "meant, use one spelling")

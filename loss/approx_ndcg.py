@@ -39,7 +39,8 @@ def in_full_precision(loss):
             check_labels(labels)
             if names[0] == "scores" and not {**dict(zip(names[2:], args)), **kwargs}.get("bound"):
                 # NaN is not outside: the loss will be NaN too.
-                check_values(outputs, ~((outputs < 0) | (outputs > 1)), "scores must lie in [0, 1] (sigmoids of logits)")
+                valid = ~((outputs < 0) | (outputs > 1))
+                check_values(outputs, valid, "scores must lie in [0, 1] (take the sigmoid of logits)")
         with torch.autocast(outputs.device.type, enabled=False):
             outputs = full_precision(outputs)
             return loss(outputs, labels.to(outputs.dtype), *args, **kwargs)
@@ -59,7 +60,8 @@ def check_labels(labels: Tensor, soft: bool = False) -> None:
     bool, which needs no check."""
     if labels.dtype != torch.bool:
         valid = labels == (labels.clamp(0, 1) if soft else labels.sign().abs())
-        check_values(labels, valid, "labels must be " + ("from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)"))
+        rule = "from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)"
+        check_values(labels, valid, f"labels must be {rule}")
 
 
 def check_values(values: Tensor, valid: Tensor, rule: str) -> None:
