@@ -324,7 +324,7 @@ def _is_near(one: str, other: str) -> bool:
         return False
     first, last = (place(i for i, pair in enumerate(zip(one, other)) if pair[0] != pair[1]) for place in (min, max))
     if first == last:
-        return 0 < first < len(one) - 1 and one[first - 1:first + 2].isalpha() and other[first].isalpha()
+        return 0 < first < len(one) - 1 and one[first - 1:first + 2].isalpha()
     return last == first + 1 and one[first:].startswith(other[last] + other[first]) and other[first:last + 1].isalpha()
 
 

@@ -73,7 +73,8 @@ def test_a_column_behind_the_classes(tmp_path, capsys, lines, is_warned):
     write_image(tmp_path / "b" / "2.png", 0)
     (tmp_path / "list.txt").write_text(lines)
     read_image_list(tmp_path / "list.txt", [tmp_path])
-    assert ("the name of its folder and more, as in 'a 0'" in capsys.readouterr().err) == is_warned
+    error = capsys.readouterr().err
+    assert "the name of its folder and more, as in 'a 0'" in error if is_warned else "folder and more" not in error
 
 
 def test_a_list_written_on_windows(tmp_path):

@@ -106,6 +106,7 @@ def test_columns_that_are_equal(tmp_path, capsys):
     (["center", "centre"], "1 pair (center / centre)"), (["Vehicel", "vehicle"], "1 pair (Vehicel / vehicle)"),
     (["gray roof", "grey roof"], "1 pair (gray roof / grey roof)"), (["type_ab1", "type_ac1"], None),
     (["zone A 1", "zone B 1"], None), (["row house", "low house"], None), (["sand", "sard"], None),
+    (["zonetypea", "zonetypeb"], None), (["azonetype", "bzonetype"], None),
     (["class 1", "class 11"], None), (["storage tank", "storage tanks"], "1 pair (storage tank / storage tanks)")])
 def test_names_that_differ_by_a_letter(tmp_path, capsys, names, pairs):
     for table in ("image,labels\n" + "".join(f"{row},{name}\n" for row, name in enumerate(names)),
@@ -235,7 +236,8 @@ def test_a_name_of_an_invisible_sign(tmp_path):
         read(tmp_path, "image,labels\na,sea\nb,\u200b\n")
 
 
-@pytest.mark.parametrize("title", ["class", "Category", "target", "labels", "scene", "gt", "LULC"])
+@pytest.mark.parametrize("title", ["class", "Category", "target", "labels", "scene", "gt", "LULC", "Class ID",
+                                   "ground_truth"])
 def test_a_column_of_0_and_1_that_may_be_two_classes(tmp_path, title):
     with pytest.raises(InputError, match=f"is the column '{title}' of 0 and 1 a class or a label. Name it label"):
         read(tmp_path, f"image,{title}\na,0\nb,1\n")

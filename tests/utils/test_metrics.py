@@ -192,8 +192,9 @@ def test_rankings_and_thresholds_of_wrong_arrays():
             f1_over_thresholds(np.eye(2), np.eye(2), np.array(thresholds))
     with pytest.raises(ValueError, match="take the sigmoid of logits"):
         f1_over_thresholds(LOGITS, np.eye(2), THRESHOLDS)
-    with pytest.raises(ValueError, match="must lie in .0, 1., not be 50"):
-        f1_over_thresholds(np.eye(2), np.eye(2), np.array([0.5, 50]))
+    for thresholds, wrong in (([0.5, 50], 50), ([-1, 0.5], -1)):
+        with pytest.raises(ValueError, match=f"must lie in .0, 1., not be {wrong}"):
+            f1_over_thresholds(np.eye(2), np.eye(2), np.array(thresholds))
 
 
 def test_unusable_thresholds_and_batch_sizes():
