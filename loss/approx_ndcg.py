@@ -56,8 +56,7 @@ def check_same_shape(scores: Tensor, targets: Tensor, name: str = "labels") -> N
 
 
 def check_labels(labels: Tensor, soft: bool = False) -> None:
-    """`check_values` for labels that must be 0 or 1; `soft`: from 0 to 1. In torch.func.vmap, labels must be of dtype
-    bool, which needs no check."""
+    """`check_values` for labels that must be 0 or 1; `soft`: from 0 to 1."""
     if labels.dtype != torch.bool:
         valid = labels == (labels.clamp(0, 1) if soft else labels.sign().abs())
         rule = "from 0 to 1" if soft else "0 or 1 (class ids as one-hot rows)"
@@ -68,15 +67,17 @@ def check_values(values: Tensor, valid: Tensor, rule: str) -> None:
     """Raise ValueError with the first of the `values` for which `valid`, of the same shape, is False.
 
     On CUDA, where reading a value would synchronise host and device, an assertion on the device fails instead, which a
-    later operation reports as RuntimeError; so does a compiled loss. Other devices are not checked.
+    later operation reports as RuntimeError; so does a compiled loss. Other devices are not checked, nor is
+    torch.func.vmap, which knows no assertion.
     """
     if values.device.type not in ("cpu", "cuda", "meta"):
         return
     all_valid = valid.all()
     try:
         torch._assert_async(all_valid, rule)
-    except RuntimeError:
-        raise ValueError(f"{rule}, not {values[~valid][0]:g}") from None
+    except RuntimeError as error:
+        if "Batching rule" not in str(error):
+            raise ValueError(f"{rule}, not {values[~valid][0]:g}") from None
 
 
 def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:

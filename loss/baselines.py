@@ -49,10 +49,9 @@ class CrossEntropyLoss(BaselineLoss):
     name = "ce"
 
     def check_labels(self, labels: Tensor) -> None:
-        if labels.dtype != torch.bool:  # see `loss.approx_ndcg.check_labels`
-            sums = labels.sum(1)
-            valid = (labels >= 0).all(1) & ((sums - 1).abs() < 1e-3)
-            check_values(sums, valid, "labels must be one-hot, or soft with a sum of 1, for cross-entropy")
+        sums = labels.sum(1)
+        valid = (labels >= 0).all(1) & ((sums - 1).abs() < 1e-3)
+        check_values(sums, valid, "labels must be one-hot, or soft with a sum of 1, for cross-entropy")
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none")

@@ -31,7 +31,7 @@ class R4CLoss(nn.Module):
     def __init__(self, number_sample: int = 16, number_label: int = 4, range_sample: float = 0.1,
                  range_label: float = 0.1, lambdas: float = 1.0, parts: Sequence[str] = TERMS, bound: bool = False):
         super().__init__()
-        parts = tuple(parts)  # a generator would be empty after the first look
+        parts = (parts,) if isinstance(parts, str) else tuple(parts)  # a generator would be empty after the first look
         check_neutral_items(number_sample, range_sample)
         check_neutral_items(number_label, range_label)
         if not parts or not set(parts) <= set(TERMS):

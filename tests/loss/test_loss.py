@@ -492,6 +492,18 @@ def test_cross_entropy_takes_one_label_per_image(row):
         build_loss("ce")(None, torch.randn(2, 3), torch.tensor([[0, 1, 0], row]))
 
 
+def test_cross_entropy_of_bool_labels():
+    logits, labels = torch.randn(2, 4, 3), torch.eye(3, dtype=torch.bool)[torch.tensor([[0, 1, 2, 0], [1, 1, 0, 2]])]
+    with pytest.raises(ValueError, match="one-hot, or soft with a sum of 1, .* not 2"):
+        build_loss("ce")(None, logits[0], labels[0] | labels[1])
+    losses = torch.func.vmap(lambda x, y: build_loss("ce")(None, x, y)[0])(logits, labels)  # which cannot check
+    assert losses.tolist() == pytest.approx([build_loss("ce")(None, *pair)[0].item() for pair in zip(logits, labels)])
+
+
+def test_one_part_as_a_word():
+    assert R4CLoss(parts="label").parts == ("label",)
+
+
 @pytest.mark.parametrize("function", [label_ranking_loss, sample_ranking_loss])
 def test_scores_of_a_ranking_loss_alone_are_checked(function):
     """Logits are for `bound` only."""
