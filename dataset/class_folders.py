@@ -15,13 +15,13 @@ from .image_list import COPY, IMAGE_SUFFIXES, find_images, is_visible, spelling
 from .label_table import check_class, letters, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
-_SPLITS = {name + suffix: split
+SPLIT_FOLDERS = {name + suffix: split
            for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
                                 "test": ("test", "testing")}.items()
            for name in names for suffix in ("", "_set")}
 
 _MORE_SPLITS = ("tr", "te", "ts", "trainval", "trainset", "testset", "valset", "eval", "evaluation", "dev", "holdout")
-_KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*_SPLITS, *_MORE_SPLITS))})"
+_KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*SPLIT_FOLDERS, *_MORE_SPLITS))})"
 _OF_SPLIT = re.compile(f"{_KIND}[ _-]?{_ANY_SPLIT}|{_ANY_SPLIT}[ _-]?{_KIND}")
 
 # Names of folders for what was put aside, and what versions of a class end with, by their letters.
@@ -162,7 +162,7 @@ def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str])
     inside = []
     for place in sorted({image.parent for image in images}):
         own, *below = place.relative_to(folder).parts
-        if any(known.get(spelling(name), own) != own or name.lower() in _SPLITS for name in below):
+        if any(known.get(spelling(name), own) != own or name.lower() in SPLIT_FOLDERS for name in below):
             inside.append(f"{place}: {own}")
     if inside:
         warn(f"{summarize_names(inside, 'folder')} are named like another class or a split; their images are taken for "
@@ -182,7 +182,7 @@ def _named_like_splits(names: Iterable[str]) -> list[str]:
     found = {}
     for name in names:
         words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)  # of train_v2, imagesTr
-        words = {word.lower() for word in words} & {*_SPLITS, *_MORE_SPLITS}
+        words = {word.lower() for word in words} & {*SPLIT_FOLDERS, *_MORE_SPLITS}
         if words or re.fullmatch(r"fold\W*\d+", name.lower()) or _OF_SPLIT.fullmatch(name.lower()):
             found[name] = min(words, default=name)
     return list(found) if len(set(found.values())) > 1 else []
@@ -197,8 +197,8 @@ def split_folders(root: Path) -> dict[str, Path]:
     """
     root = unpacked(root)
     folders = subfolders(root)
-    split_names = [folder.name for folder in folders if folder.name.lower() in _SPLITS]
-    splits = {_SPLITS[name.lower()]: unpacked(root / name) for name in split_names}
+    split_names = [folder.name for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
+    splits = {SPLIT_FOLDERS[name.lower()]: unpacked(root / name) for name in split_names}
     if len(split_names) < 2:  # a class may be called "train"
         return {"all": root}
     extra = [folder.name for folder in folders if folder.name not in split_names] + _images_in(root)

@@ -12,7 +12,15 @@ import torch
 from utils.errors import InputError, summarize_names, warn
 from utils.metrics import RARE
 
-from .class_folders import ImageClasses, find_class_images, image_classes, split_folders, unpacked, warn_of_unused_split
+from .class_folders import (
+    SPLIT_FOLDERS,
+    ImageClasses,
+    find_class_images,
+    image_classes,
+    split_folders,
+    unpacked,
+    warn_of_unused_split,
+)
 from .image_list import (
     SIBLING,
     find_images,
@@ -185,10 +193,11 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         _warn_of_overlaps(images)
         table = table or (layout.locate(root)[1] if layout.is_test else _custom_table(layout, root))
         if not table:
-            classes = _merge([classes for _, classes in read.values()])
+            classes = _merge({lists[split]: classes for split, (_, classes) in read.items()})
             for image, name in classes.items():
                 if name not in (label_names or ()):
                     check_class(name, f"the class of {image} in a list")
+            _warn_of_same_folders(classes)
             labels = image_classes(images, classes, label_names)
             if labels.names != label_names:
                 warn_of_combinations(root, labels.names)
@@ -213,6 +222,11 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
     _warn_of_duplicates(list(dict.fromkeys(sum(images.values(), []))), list(folders.values()))
     if table:
         labels = read_label_table(table, label_names)
+        apart = [str(image) for paths in images.values() for image in paths
+                 if Path(relative_name(root, image)).is_absolute() and "/" not in (labels.key(image) or "")]
+        if apart and not label_path:
+            warn(f"{table} gives {summarize_names(apart, 'image')} outside {root} labels by the file's name alone; if "
+                 "these are other images, name their folder with --data_root")
     published, found = sum(SPLIT_SIZES.get(name, ())), sum(map(len, images.values()))
     if found < published and not lists:
         warn(f"{root} holds {found} of the {published} images of {name}: was it unpacked in part? Results on a part "
@@ -260,12 +274,35 @@ def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:
                  "little")
 
 
-def _merge(classes_of_lists: list[dict[Path, str]]) -> dict[Path, str]:
+def _merge(lists: dict[str, dict[Path, str]]) -> dict[Path, str]:
+    """The classes of all lists; warns of folders of one name that have one class in each list, but not the same."""
     merged: dict[Path, str] = {}
-    for image, name in (item for classes in classes_of_lists for item in classes.items()):
+    for image, name in (item for classes in lists.values() for item in classes.items()):
         if merged.setdefault(image, name) != name:
             raise InputError(f"the lists give {image} two classes, '{merged[image]}' and '{name}'; correct one")
+    of_folders: dict[str, dict[str, set[str]]] = {}  # name of a folder -> list -> classes
+    for path, classes in lists.items():
+        for image, name in classes.items():
+            of_folders.setdefault(image.parent.name, {}).setdefault(path, set()).add(name)
+    for folder, found in of_folders.items():
+        if len(set.union(*found.values())) > 1 and all(len(names) == 1 for names in found.values()):
+            in_lists = ", but of ".join(f"class '{min(names)}' in {path}" for path, names in found.items())
+            warn(f"the images in folders named {folder} are of {in_lists}: do these lists number the classes alike?")
     return merged
+
+
+def _warn_of_same_folders(classes: dict[Path, str]) -> None:
+    """Warn of classes that are named after several folders, which may hold something else than classes."""
+    parents: dict[str, set[Path]] = {}
+    for image, name in classes.items():
+        if image.parent.name == name:
+            parents.setdefault(name, set()).add(image.parent.parent)
+    several = {name: sorted(folders) for name, folders in parents.items()
+               if len({folder.name for folder in folders} - {*SPLIT_FOLDERS}) > 1}
+    if several:
+        name, folders = next(iter(several.items()))
+        warn(f"{summarize_names(several, 'class')} are named after several folders, as {folders[0] / name} and "
+             f"{folders[1] / name}: if the innermost folders are not the classes, write the class behind each path")
 
 
 def _custom_table(layout: Layout, root: Path) -> Path | None:

@@ -593,6 +593,45 @@ def test_a_list_that_contradicts_the_folders(tmp_path, capsys):
         assert ("a list does not give 1 image" in capsys.readouterr().err) == is_warned
 
 
+@pytest.mark.parametrize("tested, is_warned", [("01", False), ("10", True)])
+def test_lists_that_number_the_classes_differently(tmp_path, capsys, tested, is_warned):
+    lists = {}
+    for split, ids in (("train", "01"), ("test", tested)):
+        write_classes(tmp_path / split, {"sea": 5, "sand": 5})
+        lists[split] = tmp_path / f"{split}.txt"
+        lists[split].write_text("".join(f"{split}/{name}/{name}_{number}.jpg {label}\n" for name, label in
+                                        zip(("sea", "sand"), ids) for number in range(1, 6)))
+    load_data("Custom", tmp_path, lists)
+    error = capsys.readouterr().err
+    warning = f"named sea are of class '0' in {lists['train']}, but of class '1' in {lists['test']}: do these lists"
+    assert warning in error if is_warned else "number the classes" not in error
+
+
+@pytest.mark.parametrize("folders, is_warned", [
+    (["beach/rome", "beach/oslo", "forest/rome", "forest/oslo"], True), (["beach", "forest"], False),
+    (["train/beach", "train/forest", "test/beach", "test/forest"], False)])
+def test_lists_of_folders_inside_folders(tmp_path, capsys, folders, is_warned):
+    for folder in folders:
+        write_classes((tmp_path / folder).parent, {Path(folder).name: 5})
+    (tmp_path / "list.txt").write_text("\n".join(map(str, tmp_path.rglob("*.jpg"))))
+    load_data("Custom", tmp_path, {"train": tmp_path / "list.txt"})
+    error = capsys.readouterr().err
+    assert "2 classes (" in error and "named after several folders" in error if is_warned else "several" not in error
+
+
+def test_images_elsewhere_with_names_of_a_table(tmp_path, capsys):
+    for place in ("a", "b"):
+        write_classes(tmp_path / place / "Custom", {"images": 5})
+        (tmp_path / place / "Custom" / "labels.csv").write_text(
+            "image,sea,sand\n" + "".join(f"images_{number},{number % 2},1\n" for number in range(1, 6)))
+    for place, is_warned in (("a", False), ("b", True)):
+        lists = {"test": tmp_path / f"{place}.txt"}
+        lists["test"].write_text("\n".join(map(str, (tmp_path / place).rglob("*.jpg"))))
+        load_data("Custom", tmp_path / "a", lists)
+        error = capsys.readouterr().err
+        assert ("5 images (" in error and "labels by the file's name alone; if these are other images" in error) == is_warned
+
+
 @pytest.mark.parametrize("header, row", [("image,sea,sand,wood", "{key},{sea},{sand},{wood}"), ("image,labels", "{key},{labels}")])
 def test_several_labels_that_contradict_most_images_of_a_folder(tmp_path, capsys, header, row):
     write_classes(tmp_path, {"sea": 6, "sand": 6, "tree": 6})
