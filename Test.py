@@ -145,6 +145,11 @@ def load_checkpoints(args: argparse.Namespace) -> list[Checkpoint]:
 
 def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Results:
     """The images and, without `--images`, their labels; no scores yet."""
+    bare = [str(checkpoint.weights) for checkpoint in checkpoints if not checkpoint.metadata]
+    if bare:
+        warn(f"{summarize_names(bare, 'bare state dict')} do not tell how they were trained: images get "
+             f"{args.image_size or 512} px (--image_size) and ImageNet's mean and standard deviation, and scores are "
+             "sigmoids: after softmax cross-entropy, only the accuracy is right")
     if args.images:
         for path in args.images if args.save_path else ():
             check_not_in_dataset(args.save_path, Path(path))
@@ -153,13 +158,8 @@ def find_results(args: argparse.Namespace, checkpoints: list[Checkpoint]) -> Res
     data = find_common_test_data(checkpoints, dataset=args.dataset, data_root=args.data_root, test_dir=args.test_dir,
                                  label_path=args.label_path)
     data.check_options(args.label_num)
-    bare = [str(checkpoint.weights) for checkpoint in checkpoints if not checkpoint.metadata]
     if bare:
-        warn(f"{summarize_names(bare, 'bare state dict')} do not tell their labels: the outputs are taken for "
-             f"{', '.join(data.label_names)}, in this order")
-    if data.single_label and not all(checkpoint.metadata for checkpoint in checkpoints):
-        warn("a bare state dict does not tell its loss: its scores are sigmoids; after softmax cross-entropy, only the "
-             "accuracy is right")
+        warn(f"the outputs of a bare state dict are taken for {', '.join(data.label_names)}, in this order")
     if args.save_path and not args.test_dir:
         check_not_in_dataset(args.save_path, data.root)
     return Results(data.splits["test"].images, data.label_names, data.splits["test"].labels, data.single_label)

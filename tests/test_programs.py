@@ -496,8 +496,8 @@ def test_bare_state_dict(trained, ucm, tmp_path, capsys):
     assert evaluate(*options)["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
     output, error = capsys.readouterr()
     assert "bare.pth: loaded; prefix 'net.module.' removed" in output
-    order = "the outputs are taken for airplane, bare-soil, grass, water, in this order"
-    assert f"1 bare state dict ({tmp_path / 'bare.pth'}) do not tell their labels: {order}" in error
+    assert "the outputs of a bare state dict are taken for airplane, bare-soil, grass, water, in this order" in error
+    assert f"1 bare state dict ({tmp_path / 'bare.pth'}) do not tell how they were trained: images get 64 px" in error
     torch.save({**state, "fc.bias": state["fc.bias"] * torch.nan}, tmp_path / "bare.pth")
     assert "fc.bias holds NaN or infinity" in fails(capsys, evaluate, *options)
     torch.save({"state_dict": state, "args": argparse.Namespace()}, tmp_path / "bare.pth")

@@ -116,9 +116,9 @@ def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
         commits = {run.record.get("git_commit") for run in group} - {None}
         if len(commits) > 1:
             warn(f"{title}: its runs are of several versions of the code, {' and '.join(sorted(commits))}")
-    of_groups = [{run.tested_images for run in group} - {None} for group in groups.values()]
+    of_groups = [tested for group in groups.values() if (tested := {run.tested_images for run in group} - {None})]
     of_seeds = {(run.record["args"].get("seed"), run.tested_images) for run in runs if run.tested_images}
-    if (any(images and images != of_groups[0] for images in of_groups)
+    if (any(images != of_groups[0] for images in of_groups)
             or len(of_seeds) > len({seed for seed, _ in of_seeds})):
         warn("these runs were not all tested on the same images: compare runs of the same seeds, on the same data")
     for run in runs:

@@ -164,7 +164,8 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
     if changed and sorted(before["trained_on"]) == sorted(now["trained_on"]):
         raise InputError(f"the order or the split of the images changed since {folder} was started; {restore_data}")
     if changed:
-        raise InputError(f"{summarize_names(changed, 'image')} changed since {folder} was started; {restore_data}")
+        raise InputError(f"{summarize_names(changed, 'image')} changed since {folder} was started, or the lists name "
+                         f"other images now; {restore_data}")
     labels = [torch.cat(list(data["labels"].values())) for data in (before, now)]
     relabelled = [str(images[row]) for row in (labels[0] != labels[1]).any(1).nonzero().flatten().tolist()]
     if relabelled:
