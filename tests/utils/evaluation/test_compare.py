@@ -251,13 +251,15 @@ def test_a_start_from_a_file_is_none_from_imagenet():
 @pytest.mark.parametrize("runs, is_warned", [
     ([("r4c", 1, "x"), ("bce", 1, "x")], False), ([("r4c", 1, "x"), ("r4c", 2, "y"), ("bce", 1, "x"), ("bce", 2, "y")], False),
     ([("r4c", 1, "x"), ("bce", 2, "y")], True), ([("r4c", 1, "x"), ("r4c", 2, "y"), ("bce", 2, "y")], True),
-    ([("r4c", 1, "x"), ("r4c", 1, "y")], True)])
+    ([("r4c", 1, "x"), ("r4c", 1, "y")], True), ([("r4c", 1, None), ("bce", 1, "x"), ("asl", 1, "x")], False)])
 def test_tests_on_different_images_are_warned_of(tmp_path, capsys, runs, is_warned):
     folders = []
     for number, (loss, seed, images) in enumerate(runs):
         folders.append(write_run(tmp_path / f"{number}", 0.5, loss=loss, seed=seed))
         file = folders[-1] / "test_best" / "metrics.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "digests": {"images": images, "labels": images}}))
+        if not images:
+            file.unlink()
     compare(tmp_path, *folders)
     assert ("were not all tested on the same images" in capsys.readouterr().err) == is_warned
 
