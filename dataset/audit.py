@@ -10,7 +10,6 @@ split) and 0 otherwise.
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from utils.run.run_folder import check_not_in_dataset, make_folder
 
 from .data import Data, find_source, label_images, make_splits
 from .image_list import relative_name
-from .label_table import LabelTable
+from .label_table import LabelTable, letters
 from .layouts import LAYOUTS, dataset_name
 from .published import LABEL_COUNTS, SPLIT_SIZES
 from .transforms import load_image
@@ -205,10 +204,6 @@ def draw_audit(report: dict[str, Any]):
     return figure
 
 
-def _letters(label: str) -> str:
-    return re.sub("[ _-]", "", label).lower()
-
-
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m dataset.audit", description=__doc__)
     add_data_options(parser, LAYOUTS)
@@ -241,8 +236,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         untrainable = [str(error)]
     published = None
     if name in LABEL_COUNTS and not lists:
-        spellings = {_letters(label): label for label in data.label_names}
-        published = ({spellings.get(_letters(label), label): count for label, count in LABEL_COUNTS[name].items()},
+        spellings = {letters(label): label for label in data.label_names}
+        published = ({spellings.get(letters(label), label): count for label, count in LABEL_COUNTS[name].items()},
                      SPLIT_SIZES[name])
     folder = args.save_path or Path("runs") / f"audit_{name}"
     if not lists:

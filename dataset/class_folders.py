@@ -16,9 +16,9 @@ from .label_table import check_class, letters, warn_of_combinations
 
 # Names of folders that hold a split and not a class.
 SPLIT_FOLDERS = {name + suffix: split
-           for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
-                                "test": ("test", "testing")}.items()
-           for name in names for suffix in ("", "_set")}
+                 for split, names in {"train": ("train", "training"), "val": ("val", "valid", "validation"),
+                                      "test": ("test", "testing")}.items()
+                 for name in names for suffix in ("", "_set")}
 
 _MORE_SPLITS = ("tr", "te", "ts", "trainval", "trainset", "testset", "valset", "eval", "evaluation", "dev", "holdout")
 _KIND, _ANY_SPLIT = "(?:images?|imgs?|data|jpe?g|png|tiff?)", f"(?:{'|'.join((*SPLIT_FOLDERS, *_MORE_SPLITS))})"
@@ -153,14 +153,14 @@ def _warn_of_folders_inside(folder: Path, images: list[Path], classes: set[str])
     """Warn of folders that are named like what was put aside or like a version of a class, and of folders inside class
     folders that are named like another class or like a split."""
     known = {spelling(name): name for name in classes}
-    below = {name for image in images for name in image.parent.relative_to(folder).parts}
-    aside = {name for name in below if letters(name) in _PUT_ASIDE} | {
+    places = sorted({image.parent for image in images})
+    aside = {name for place in places for name in place.relative_to(folder).parts if letters(name) in _PUT_ASIDE} | {
         name for name in classes if (version := _VERSION.fullmatch(name)) and version[1] in classes}
     if aside:
         warn(f"{summarize_names(sorted(aside), 'folder')} in {folder} are named like images put aside or a version of "
              "a class, but train and test like all others; if they should not, move them elsewhere")
     inside = []
-    for place in sorted({image.parent for image in images}):
+    for place in places:
         own, *below = place.relative_to(folder).parts
         if any(known.get(spelling(name), own) != own or name.lower() in SPLIT_FOLDERS for name in below):
             inside.append(f"{place}: {own}")

@@ -193,11 +193,12 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
         _warn_of_overlaps(images)
         table = table or (layout.locate(root)[1] if layout.is_test else _custom_table(layout, root))
         if not table:
-            classes = _merge({lists[split]: classes for split, (_, classes) in read.items()})
+            classes = _merge([classes for _, classes in read.values()])
             for image, name in classes.items():
                 if name not in (label_names or ()):
                     check_class(name, f"the class of {image} in a list")
             _warn_of_same_folders(classes)
+            _warn_of_other_numbers({lists[split]: classes for split, (_, classes) in read.items()})
             labels = image_classes(images, classes, label_names)
             if labels.names != label_names:
                 warn_of_combinations(root, labels.names)
@@ -222,9 +223,9 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
     _warn_of_duplicates(list(dict.fromkeys(sum(images.values(), []))), list(folders.values()))
     if table:
         labels = read_label_table(table, label_names)
-        apart = [str(image) for paths in images.values() for image in paths
-                 if Path(relative_name(root, image)).is_absolute() and "/" not in (labels.key(image) or "")]
-        if apart and not label_path:
+        apart = [str(image) for paths in images.values() for image in paths if lists and not label_path
+                 and Path(relative_name(root, image)).is_absolute() and "/" not in (labels.key(image) or "")]
+        if apart:
             warn(f"{table} gives {summarize_names(apart, 'image')} outside {root} labels by the file's name alone; if "
                  "these are other images, name their folder with --data_root")
     published, found = sum(SPLIT_SIZES.get(name, ())), sum(map(len, images.values()))
@@ -274,12 +275,16 @@ def _warn_of_overlaps(images: dict[str, list[Path]]) -> None:
                  "little")
 
 
-def _merge(lists: dict[str, dict[Path, str]]) -> dict[Path, str]:
-    """The classes of all lists; warns of folders of one name that have one class in each list, but not the same."""
+def _merge(classes_of_lists: list[dict[Path, str]]) -> dict[Path, str]:
     merged: dict[Path, str] = {}
-    for image, name in (item for classes in lists.values() for item in classes.items()):
+    for image, name in (item for classes in classes_of_lists for item in classes.items()):
         if merged.setdefault(image, name) != name:
             raise InputError(f"the lists give {image} two classes, '{merged[image]}' and '{name}'; correct one")
+    return merged
+
+
+def _warn_of_other_numbers(lists: dict[str, dict[Path, str]]) -> None:
+    """Warn of folders of one name that have one class in each list, but not the same."""
     of_folders: dict[str, dict[str, set[str]]] = {}  # name of a folder -> list -> classes
     for path, classes in lists.items():
         for image, name in classes.items():
@@ -288,7 +293,6 @@ def _merge(lists: dict[str, dict[Path, str]]) -> dict[Path, str]:
         if len(set.union(*found.values())) > 1 and all(len(names) == 1 for names in found.values()):
             in_lists = ", but of ".join(f"class '{min(names)}' in {path}" for path, names in found.items())
             warn(f"the images in folders named {folder} are of {in_lists}: do these lists number the classes alike?")
-    return merged
 
 
 def _warn_of_same_folders(classes: dict[Path, str]) -> None:

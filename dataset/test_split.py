@@ -198,7 +198,7 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
     """
     first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)  # those that know their data
     data = find_test_data(first.metadata, **options)
-    unify_labels(checkpoints, None if first.metadata else data.label_names)
+    unify_labels(checkpoints, data.label_names)
     images = [image.resolve() for image in data.splits["test"].images]
     common = set(images)
     for checkpoint in rest:
@@ -216,7 +216,7 @@ def find_common_test_data(checkpoints: Sequence[Candidate], **options: str | Non
 
 
 def unify_labels(checkpoints: Sequence[Candidate], label_names: list[str] | None = None) -> list[str]:
-    """Give bare state dicts the `label_names`, by default those of another checkpoint; returns the first one's.
+    """Give bare state dicts the label names of another checkpoint, else `label_names`; returns the first one's.
 
     Raises:
         InputError: if the checkpoints have different labels, and so cannot be compared.
@@ -224,7 +224,7 @@ def unify_labels(checkpoints: Sequence[Candidate], label_names: list[str] | None
     first, *rest = sorted(checkpoints, key=lambda checkpoint: not checkpoint.metadata)
     for checkpoint in checkpoints:
         if not checkpoint.metadata:
-            checkpoint.label_names = label_names or first.label_names
+            checkpoint.label_names = first.label_names if first.metadata else label_names or first.label_names
     for candidate in rest:
         kinds = [checkpoint.metadata.get("single_label", False) for checkpoint in (first, candidate)]
         names = [set(checkpoint.label_names) for checkpoint in (first, candidate)]
