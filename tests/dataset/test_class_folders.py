@@ -607,6 +607,16 @@ def test_lists_that_number_the_classes_differently(tmp_path, capsys, tested, is_
     assert warning in error if is_warned else "number the classes" not in error
 
 
+def test_lists_of_folders_that_mix_classes(tmp_path, capsys):
+    """Their folders say nothing of the numbers."""
+    lists = {split: tmp_path / f"{split}.txt" for split in ("train", "test")}
+    for split, file in lists.items():
+        write_classes(tmp_path / split, {"images": 6})
+        file.write_text("".join(f"{split}/images/images_{number}.jpg {number % 2}\n" for number in range(1, 7)))
+    load_data("Custom", tmp_path, lists)
+    assert "number the classes" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folders, is_warned", [
     (["beach/rome", "beach/oslo", "forest/rome", "forest/oslo"], True), (["beach", "forest"], False),
     (["train/beach", "train/forest", "test/beach", "test/forest"], False)])
