@@ -308,7 +308,7 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     check_same_in_every_process(args, data, metadata)
     if checkpoint:
         images = [*data.splits["train"].images, *data.splits["val"].images]
-        resume.check_same_data(folder, checkpoint, metadata, images)
+        resume.check_same_data(folder, checkpoint, {**metadata, **data.describe_test()}, images)
 
     if not checkpoint:
         warn_of_known_images(args.pretrained_path, data, metadata)

@@ -25,6 +25,7 @@ from .image_list import (
     SIBLING,
     find_images,
     fingerprints,
+    folder_name,
     is_visible,
     originals,
     read_image_list,
@@ -223,6 +224,8 @@ def find_source(dataset: str, data_root: str | Path, lists: dict[str, str] | Non
     _warn_of_duplicates(list(dict.fromkeys(sum(images.values(), []))), list(folders.values()))
     if table:
         labels = read_label_table(table, label_names)
+        for split, path in lists.items() if lists and not label_path else ():
+            _check_classes(path, read[split][1], labels)
         apart = [str(image) for paths in images.values() for image in paths if lists and not label_path
                  and Path(relative_name(root, image)).is_absolute() and "/" not in (labels.key(image) or "")]
         if apart:
@@ -281,6 +284,18 @@ def _merge(classes_of_lists: list[dict[Path, str]]) -> dict[Path, str]:
         if merged.setdefault(image, name) != name:
             raise InputError(f"the lists give {image} two classes, '{merged[image]}' and '{name}'; correct one")
     return merged
+
+
+def _check_classes(path: str, classes: dict[Path, str], table: LabelTable) -> None:
+    """Raise InputError for a class in the list `path` (not of the folder's name, as without any) that contradicts the
+    label table, which was found and not given."""
+    names = [*map(spelling, table.names)]
+    for image, name in classes.items():
+        key, written = table.key(image), spelling(name)
+        present = [names[column] for column in table.rows[key].nonzero()[0]] if key else [written]
+        if name != folder_name(image) and written not in present and (table.single_label or written in names):
+            raise InputError(f"{path} gives {image} the class '{name}', and {table.path} does not: correct one; if the "
+                             "table is right, name it by --label_path; if the list is, move the table elsewhere")
 
 
 def _warn_of_other_numbers(lists: dict[str, dict[Path, str]]) -> None:
@@ -364,8 +379,9 @@ def _warn_of_folders(images: list[Path], labels: np.ndarray, named: LabelTable |
         lacking = [str(images[row]) for row in rows if not labels[row, column]] if column is not None else []
         apart += lacking if named.single_label or 2 * len(lacking) > len(rows) else []
     if apart:
-        warn(f"{where} does not give {summarize_names(apart, 'image')} the {'class' if named.single_label else 'label'} after "
-             f"which the folder is named; what {where} says is used")
+        kind = "class" if named.single_label else "label"
+        warn(f"{where} does not give {summarize_names(apart, 'image')} the {kind} after which the folder is named; what "
+             f"{where} says is used")
 
 
 def make_splits(source: Source, splits: dict[str, Split], train_ratio: float | None, seed: int) -> Data:

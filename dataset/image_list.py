@@ -208,7 +208,7 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
         if image in classes:
             repeated.append(match[1])
         without_class += [] if match[2] else [match[1]]
-        name = unicodedata.normalize("NFC", match[2] or Path(os.path.abspath(image)).parent.name)
+        name = unicodedata.normalize("NFC", match[2]) if match[2] else folder_name(image)
         if classes.setdefault(image, name) != name:
             raise InputError(f"{path}, line {number}: {match[1]} is of class '{name}' here and of class "
                              f"'{classes[image]}' in a line above")
@@ -230,13 +230,18 @@ def read_image_list(path: str | Path, roots: Sequence[Path],
     return list(classes), classes
 
 
+def folder_name(image: Path) -> str:
+    """The name of an image's folder, its class in a list that names none."""
+    return unicodedata.normalize("NFC", Path(os.path.abspath(image)).parent.name)
+
+
 def write_image_list(path: Path, images: Sequence[Path], root: Path, classes: Sequence[str] | None = None) -> None:
     """Write a list for `read_image_list`: "path class", with paths below `root` relative to it.
 
     Args:
         classes: the class of each image; by default the name of its folder.
     """
-    classes = classes or [Path(os.path.abspath(image)).parent.name for image in images]
+    classes = classes or [folder_name(image) for image in images]
     lines = [f"{relative_name(root, image)} {name}\n" for image, name in zip(images, classes)]
     write_text(path, "".join(lines))
 

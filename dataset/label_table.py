@@ -138,6 +138,9 @@ def read_label_table(path: str | Path, known: list[str] | None = None) -> LabelT
                          f"names, separated by commas, semicolons or tabs ({found}); or image,labels; or image,label; "
                          "if it is no label table, move it elsewhere")
 
+    several = next((name for name in names if ";" in name), None)
+    if several and not known:
+        raise InputError(f"{path}: the column '{several}' has a semicolon, which separates labels; rename it")
     if of_two and letters(header[0]) in _CLASSES:
         raise InputError(f"{path}: is the column '{names[0]}' of 0 and 1 a class or a label? Name it label for one "
                          "class per image, else after what a 1 means")

@@ -117,8 +117,12 @@ def data_folder(name: str, data_root: str | Path, lists: bool = False) -> Path:
         if beside:
             warn(f"the images are those of {root}, without {summarize_names(beside, 'folder')} beside it; if Custom is "
                  "a class, rename it")
-        return root
     named_by_ratio = sorted(Path(data_root).glob(f"{name}(*-*)"))
+    if root.is_dir():
+        if named_by_ratio and not lists:
+            warn(f"the images and their split are those of {root}, not of {named_by_ratio[0]}; to use that, move the "
+                 "former elsewhere")
+        return root
     if len(named_by_ratio) > 1:
         raise InputError(f"{data_root} holds {' and '.join(path.name for path in named_by_ratio)}: rename the right "
                          f"folder to {name}")

@@ -49,9 +49,10 @@ def in_full_precision(loss):
 
 
 def check_same_shape(scores: Tensor, targets: Tensor, name: str = "labels") -> None:
-    """Raise ValueError unless the shapes are equal: broadcasting a single column would be silently wrong."""
-    if scores.shape != targets.shape:
-        raise ValueError(f"scores and {name} must have the same shape, not {tuple(scores.shape)} and "
+    """Raise ValueError unless both are 2-D with equal shapes: to broadcast, or to sum over other dimensions, would be
+    silently wrong."""
+    if scores.ndim != 2 or scores.shape != targets.shape:
+        raise ValueError(f"scores and {name} must be 2-D with the same shape, not {tuple(scores.shape)} and "
                          f"{tuple(targets.shape)}")
 
 
@@ -94,7 +95,7 @@ def approx_ndcg_loss(scores: Tensor, relevance: Tensor, alpha: float) -> Tensor:
         (L,) in [0, 1]; 0 for a list without relevant items (its IDCG is 0). Autograd can differentiate it once
         with respect to the scores; torch.func cannot.
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if they are not 2-D, or the shapes differ.
     """
     check_same_shape(scores, relevance, "relevances")
     return _ApproxNDCGLoss.apply(scores, relevance, alpha)
@@ -147,7 +148,7 @@ def exact_ndcg_loss(scores: Tensor, relevance: Tensor) -> Tensor:
     the mean of their ranks, the limit of the soft ranks.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if they are not 2-D, or the shapes differ.
     """
     check_same_shape(scores, relevance, "relevances")
     weights, has_relevant = _weights(relevance)

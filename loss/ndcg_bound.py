@@ -36,7 +36,7 @@ def ndcg_bound_loss(scores: Tensor, relevance: Tensor) -> Tensor:
         (L,) >= 0; tends to 0 for a sorted list with growing distances between items of different relevance; 0 without
         relevant items. Memory grows with L * N * N.
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if they are not 2-D, or the shapes differ.
     """
     check_same_shape(scores, relevance, "relevances")
     gains = torch.exp2(relevance) - 1

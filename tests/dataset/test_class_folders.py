@@ -78,6 +78,14 @@ def test_two_splits_by_folders(scenes):
         load_data("AID", scenes)
 
 
+def test_a_split_beside_the_data_set_is_warned_of(scenes, capsys):
+    load_data("AID", scenes)
+    assert "not of" not in capsys.readouterr().err
+    (scenes / "AID(0.2-0.8)").mkdir()
+    load_data("AID", scenes)
+    assert f"those of {scenes / 'AID'}, not of {scenes / 'AID(0.2-0.8)'}; to use" in capsys.readouterr().err
+
+
 def test_linked_folders_are_followed_and_circles_are_not(scenes, tmp_path):
     (scenes / "AID" / "Pond").rename(tmp_path / "elsewhere")
     (scenes / "AID" / "Pond").symlink_to(tmp_path / "elsewhere")

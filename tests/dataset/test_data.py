@@ -5,6 +5,7 @@ import pytest
 
 from conftest import NAMES, random_labels, write_image, write_table
 from dataset import load_data
+from dataset.data import find_source
 from dataset.label_table import read_label_table
 from utils.errors import InputError
 
@@ -58,6 +59,29 @@ def test_custom_lists_and_table(tmp_path):
     data = load_data("UCM_Multilabel", tmp_path / "nowhere", {"train": tmp_path / "train.txt"}, tmp_path / "my.csv")
     assert set(data.splits) == {"train", "val"}  # no test set is invented
     assert sorted(p.stem for s in data.splits.values() for p in s.images) == sorted(keys[:10])
+
+
+@pytest.mark.parametrize("header, line, is_right", [
+    ("image,label", "a.png sea", True), ("image,label", "a.png", True), ("image,label", "a.png  SEA", True),
+    ("image,label", "a.png sand", False), ("image,label", "a.png 0", False), ("image,label", "a.png flat", True),
+    ("image,labels", "a.png sea", True), ("image,labels", "a.png sand", False), ("image,labels", "a.png 0", True)])
+def test_a_table_beside_lists_must_not_contradict_them(tmp_path, monkeypatch, header, line, is_right):
+    """What a list without classes has, the name of the folder, contradicts nothing."""
+    root = tmp_path / "flat"
+    for seed, name in enumerate("abcd"):
+        write_image(root / f"{name}.png", seed)
+    (root / "labels.csv").write_text(f"{header}\na,sea\nb,sand\nc,sea\nd,sand\n")
+    (root / "train.txt").write_text(f"b.png sand\n{line}\nc.png\nd.png\n")
+    lists = {"train": str(root / "train.txt")}
+    monkeypatch.chdir(root)
+    for data_root in (root, "."):
+        if is_right:
+            find_source("Custom", data_root, lists)
+        else:
+            with pytest.raises(InputError, match=r"train.txt gives .*a.png the class '(sand|0)', and .*labels.csv does"):
+                find_source("Custom", data_root, lists)
+        found = find_source("Custom", data_root, lists, root / "labels.csv")  # a table that is given is right
+        assert found.labels.rows["a"].tolist() == [0, 1]
 
 
 def test_missing_pieces_are_named(ucm, aid, tmp_path):

@@ -209,6 +209,7 @@ def test_several_names_in_a_column_of_classes(tmp_path, cell):
 
 
 def test_names_of_a_trained_classifier_may_hold_separators(tmp_path):
+    assert read(tmp_path, "image,sea;deep,sand\na,1,0\n", known=["sea;deep", "sand"]) == {"a": "sea;deep"}
     assert read(tmp_path, 'image,labels\na,"dunes, sands"\nb,"dunes, sands;sea"\n', ["dunes, sands", "sea"]) == {
         "a": "dunes, sands", "b": "dunes, sands | sea"}
     assert read(tmp_path, 'image,labels\na,"dunes, sands"\n', ["dunes, sands", "sea"]) == {"a": "dunes, sands"}
@@ -302,8 +303,7 @@ def test_tables_of_excel_and_pandas(tmp_path, content):
 
 
 def test_separators_in_the_names_of_a_header(tmp_path):
-    assert read(tmp_path, "image,sea;deep,sand\na,1,0\n") == {"a": "sea;deep"}
-    assert read(tmp_path, 'image;sea, deep;"a;b"\na;1;1\n') == {"a": "sea, deep | a;b"}
+    assert read(tmp_path, 'image;sea, deep;"a|b"\na;1;1\n') == {"a": "sea, deep | a|b"}
     assert read(tmp_path, '"image; file",sea,sand\na,1,0\n') == {"a": "sea"}
     assert read(tmp_path, "image, file;sea;sand\na;1;0\n") == {"a": "sea"}
     assert read(tmp_path, "image,ship\na,1.0\nb,0.0\n") == {"a": "ship", "b": ""}
@@ -314,6 +314,7 @@ def test_separators_in_the_names_of_a_header(tmp_path):
     ("index;file;sea\n1;a;1\n", "index=False"), ("sea,image\n1,a.tif\n", "first column must name the images"),
     ("image,lat,lon,sea\na,51.2,0.0,1\n", "not '51.2' .column 'lat'.*remove columns .* such as coordinates"),
     ("image,sea,lon\na,1,0.0\n", "not '0.0' .column 'lon'.*coordinates"), ("image,sea,X\na,1,1.0\n", "column 'X'"),
+    ("image,sea;deep,sand\na,1,0\n", "column 'sea;deep' has a semicolon"), ('image;"a;b"\na;1\n', "column 'a;b' has"),
     ("image,labels,split\na,sea,train\n", "two columns, with the header image,labels"),
     ("image,labels\na;sea\n", r"line 2 \('a;sea'\): 1 cells, but the header has 2"),
     ("image,class\na,sea\n", "image,label for one class per image"),

@@ -513,9 +513,13 @@ def test_scores_of_a_ranking_loss_alone_are_checked(function):
     assert function(scores, labels).isnan()
 
 
-def test_exact_ndcg_checks_the_shapes():
-    with pytest.raises(ValueError, match=r"relevances must have the same shape, not \(3, 4\) and \(3, 1\)"):
-        exact_ndcg_loss(torch.rand(3, 4), torch.ones(3, 1))
+@pytest.mark.parametrize("function", [exact_ndcg_loss, ndcg_bound_loss, lambda *lists: approx_ndcg_loss(*lists, 10)])
+@pytest.mark.parametrize("shapes", [((3, 4), (3, 1)), ((3, 4), (1, 4)), ((2, 4, 4), (2, 4, 4)), ((4,), (4,))], ids=str)
+def test_lists_are_rows(function, shapes):
+    scores, relevance = map(torch.ones, shapes)
+    with pytest.raises(ValueError) as error:
+        function(scores, relevance)
+    assert "scores and relevances must be 2-D with the same shape, not {} and {}".format(*shapes) in str(error.value)
 
 
 @pytest.mark.parametrize("function", RANKING_LOSSES)
@@ -593,11 +597,9 @@ def test_wrong_arguments():
     for function in RANKING_LOSSES:
         with pytest.raises(ValueError, match="expected two 2-D tensors"):
             function(torch.rand(4, 3), torch.zeros(5, 3))
-    with pytest.raises(ValueError, match="the same shape"):
-        approx_ndcg_loss(torch.rand(3, 4), torch.rand(1, 4), 10)
     for function in RANKING_LOSSES[1:]:
-        with pytest.raises(ValueError, match="scores and labels must have the same shape"):
+        with pytest.raises(ValueError, match="scores and labels must be 2-D with the same shape"):
             function(torch.rand(4, 3), torch.zeros(4, 1))
     for name in loss.LOSSES:
-        with pytest.raises(ValueError, match="scores and labels must have the same shape"):
+        with pytest.raises(ValueError, match="scores and labels must be 2-D with the same shape"):
             build_loss(name)(torch.rand(4, 6), torch.rand(4, 3), torch.zeros(4, 1))

@@ -104,12 +104,18 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
 
 
 def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
-    """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other places of the data,
-    other versions of the code, other training or test data, epochs to go, learning rates of another length."""
+    """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other numbers of
+    processes, other places of the data, other versions of the code, other training or test data, epochs to go, learning rates of another length."""
     runs = [run for group in groups.values() for run in group]
     for title, group in groups.items():
         if len({run.record["args"].get("seed") for run in group}) < len(group):
             warn(f"{title}: several of its {len(group)} runs have the same seed, but count as if they were independent")
+        parts = [part for run in group for part in (run.record, *run.record.get("resumed", ()))]
+        processes = sorted({part["processes"] for part in parts if "processes" in part})
+        options = group[0].record["args"]
+        if len(processes) > 1 and (options.get("rank_within_gpu") or not options.get("sync_bn")):
+            warn(f"{title}: its runs are of {' and '.join(map(str, processes))} processes, each of which normalises, or "
+                 "with --rank_within_gpu ranks, its own images: are these one method?")
         roots = {option_value(run.record["args"], "data_root") for run in group}
         if len(roots) > 1:
             warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")

@@ -142,10 +142,11 @@ def _differences(started: dict[str, Any], given: dict[str, Any], names: Sequence
 
 
 def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], images: Sequence[Path]) -> None:
-    """Raise InputError if the data are not those that the run was started with.
+    """Raise InputError if the data are not those that the run was started with; warn of other test images.
 
     Args:
-        before, now: "single_label"; "label_names"; "trained_on", the images' fingerprints; and "labels", by split.
+        before, now: "single_label"; "label_names"; "trained_on", the images' fingerprints; and "labels", by split;
+            "test_images", if there is a test set.
         images: those of "trained_on" now, for the message.
     """
     restore_data = "restore the data, or start a new run"
@@ -171,6 +172,10 @@ def check_same_data(folder: Path, before: dict[str, Any], now: dict[str, Any], i
     if relabelled:
         raise InputError(f"the labels of {summarize_names(relabelled, 'image')} changed since {folder} was started; "
                          "restore the label table, or start a new run")
+    tests = [sorted(data.get("test_images", {}).values()) for data in (before, now)]
+    if all(tests) and tests[0] != tests[1]:
+        warn(f"{folder} keeps the {len(tests[0])} test images that it was started with, which are not those of the "
+             "data or of --test_dir now; Test.py --test_dir tests other ones")
 
 
 def explain_divergence(error: NonFinite, epoch: int, folder: Path, images: Sequence[Path]) -> Diverged:

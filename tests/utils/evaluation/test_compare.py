@@ -203,6 +203,21 @@ def test_runs_that_hardly_belong_together_are_warned_of(tmp_path, capsys):
     assert "tested with --data_root other" in out
 
 
+@pytest.mark.parametrize("options, processes, is_warned", [
+    ({}, ({"processes": 1}, {"processes": 2}), True), ({}, ({"processes": 2}, {"processes": 2}), False),
+    ({"sync_bn": True}, ({"processes": 2}, {"processes": 8}), False), ({}, ({"processes": 2}, {}), False),
+    ({"sync_bn": True, "rank_within_gpu": True}, ({"processes": 2}, {"processes": 8}), True),
+    ({}, ({"processes": 2}, {"processes": 2, "resumed": [{"processes": 4}]}), True)])
+def test_runs_of_other_numbers_of_processes_are_warned_of(tmp_path, capsys, options, processes, is_warned):
+    runs = [write_run(tmp_path / name, 0.5, seed=seed, **options) for seed, name in enumerate("ab")]
+    for run, added in zip(runs, processes):
+        (run / "args.json").write_text(json.dumps({**json.loads((run / "args.json").read_text()), **added}))
+    compare(tmp_path, *runs)
+    numbers = " and ".join(sorted({str(run["processes"]) for added in processes
+                                   for run in (added, *added.get("resumed", ())) if run}))
+    assert (f"its runs are of {numbers} processes, each" in capsys.readouterr().err) == is_warned
+
+
 def test_other_images_of_the_same_names_are_warned_of(tmp_path, capsys):
     runs = [write_run(tmp_path / name, 0.5, seed=seed) for seed, name in enumerate("ab")]
     for run, content in zip(runs, "pq"):

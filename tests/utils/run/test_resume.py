@@ -261,6 +261,20 @@ def test_other_data_are_refused_and_moved_data_are_not(options, ucm, tmp_path, c
     assert train(*command) == folder and len((folder / "log.csv").read_text().splitlines()) == 3
 
 
+def test_other_test_images_are_warned_of(options, ucm, tmp_path, capsys):
+    images = [path.as_posix() for path in sorted(ucm.rglob("*.tif"))]
+    lists = [["--train_dir", images[:12]], ["--val_dir", images[12:18]], ["--test_dir", images[18:22]]]
+    for option in lists:
+        (tmp_path / f"{option[0]}.txt").write_text("\n".join(option[1]))
+        option[1] = tmp_path / f"{option[0]}.txt"
+    folder = train(*options, *sum(lists, []), "--max_epoch", 1)
+    train("--resume", folder, "--max_epoch", 2)
+    assert "test images" not in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text("\n".join(images[18:]))
+    train("--resume", folder, "--max_epoch", 3, "--test_dir", tmp_path / "other.txt")
+    assert f"warning: {folder} keeps the 4 test images that it was started with" in capsys.readouterr().err
+
+
 def test_labels_of_another_kind_are_refused(tmp_path, capsys):
     write_classes(tmp_path / "Custom", {"sea": 12, "sand": 12})
     folder = train(*SMALL, "--dataset", "Custom", "--data_root", tmp_path, "--max_epoch", 1, "--work-dir", tmp_path / "runs")
