@@ -380,8 +380,8 @@ def _warn_of_folders(images: list[Path], labels: np.ndarray, named: LabelTable |
         apart += lacking if named.single_label or 2 * len(lacking) > len(rows) else []
     if apart:
         kind = "class" if named.single_label else "label"
-        warn(f"{where} does not give {summarize_names(apart, 'image')} the {kind} after which the folder is named; what "
-             f"{where} says is used")
+        warn(f"{where} does not give {summarize_names(apart, 'image')} the {kind} after which the folder is named; "
+             f"what {where} says is used")
 
 
 def make_splits(source: Source, splits: dict[str, Split], train_ratio: float | None, seed: int) -> Data:

@@ -114,8 +114,8 @@ def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
         processes = sorted({part["processes"] for part in parts if "processes" in part})
         options = group[0].record["args"]
         if len(processes) > 1 and (options.get("rank_within_gpu") or not options.get("sync_bn")):
-            warn(f"{title}: its runs are of {' and '.join(map(str, processes))} processes, each of which normalises, or "
-                 "with --rank_within_gpu ranks, its own images: are these one method?")
+            warn(f"{title}: its runs are of {' and '.join(map(str, processes))} processes, each of which normalises, "
+                 "or with --rank_within_gpu ranks, its own images: are these one method?")
         roots = {option_value(run.record["args"], "data_root") for run in group}
         if len(roots) > 1:
             warn(f"{title}: its runs found their data in {' and '.join(sorted(map(str, roots)))}: are these the same?")
