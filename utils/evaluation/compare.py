@@ -104,8 +104,9 @@ def group_by_seed(runs: list[Run]) -> dict[str, list[Run]]:
 
 
 def warn_of_unlike_runs(groups: dict[str, list[Run]]) -> None:
-    """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other numbers of
-    processes, other places of the data, other versions of the code, other training or test data, epochs to go, learning rates of another length."""
+    """Warn of runs whose mean, or whose place in one table, may mean little: equal seeds, other numbers of processes,
+    other places of the data, other versions of the code, other training or test data, epochs to go, learning rates of
+    another length."""
     runs = [run for group in groups.values() for run in group]
     for title, group in groups.items():
         if len({run.record["args"].get("seed") for run in group}) < len(group):
