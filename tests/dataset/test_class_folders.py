@@ -82,6 +82,9 @@ def test_a_split_beside_the_data_set_is_warned_of(scenes, capsys):
     load_data("AID", scenes)
     assert "not of" not in capsys.readouterr().err
     (scenes / "AID(0.2-0.8)").mkdir()
+    (scenes / "train.txt").write_text("\n".join(path.as_posix() for path in scenes.rglob("*.jpg")))
+    load_data("AID", scenes, {"train": str(scenes / "train.txt")})
+    assert "not of" not in capsys.readouterr().err
     load_data("AID", scenes)
     assert f"those of {scenes / 'AID'}, not of {scenes / 'AID(0.2-0.8)'}; to use" in capsys.readouterr().err
 

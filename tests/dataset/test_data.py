@@ -64,11 +64,13 @@ def test_custom_lists_and_table(tmp_path):
 @pytest.mark.parametrize("header, line, is_right", [
     ("image,label", "a.png sea", True), ("image,label", "a.png", True), ("image,label", "a.png  SEA", True),
     ("image,label", "a.png sand", False), ("image,label", "a.png 0", False), ("image,label", "a.png flat", True),
-    ("image,labels", "a.png sea", True), ("image,labels", "a.png sand", False), ("image,labels", "a.png 0", True)])
+    ("image,labels", "a.png sea", True), ("image,labels", "a.png sand", False), ("image,labels", "a.png 0", True),
+    ("image,label", "without_row.png sand", True)])
 def test_a_table_beside_lists_must_not_contradict_them(tmp_path, monkeypatch, header, line, is_right):
-    """What a list without classes has, the name of the folder, contradicts nothing."""
+    """What a list without classes has, the name of the folder, contradicts nothing; nor does a row that is missing,
+    which is another error."""
     root = tmp_path / "flat"
-    for seed, name in enumerate("abcd"):
+    for seed, name in enumerate(["a", "b", "c", "d", "without_row"]):
         write_image(root / f"{name}.png", seed)
     (root / "labels.csv").write_text(f"{header}\na,sea\nb,sand\nc,sea\nd,sand\n")
     (root / "train.txt").write_text(f"b.png sand\n{line}\nc.png\nd.png\n")

@@ -20,7 +20,7 @@ from dataset import ImageDataset
 from processes import Stop
 from programs import fails
 from utils.errors import InputError, exit_cleanly
-from utils.run.resume import explain_how_to_resume
+from utils.run.resume import check_same_data, explain_how_to_resume
 from utils.run.run_folder import best_epoch, run_lock
 
 SMALL = ["--model", "Small", "--pretrained", "none", "--image_size", "64", "--train_batch_size", "4", "--lr",
@@ -273,6 +273,10 @@ def test_other_test_images_are_warned_of(options, ucm, tmp_path, capsys):
     (tmp_path / "other.txt").write_text("\n".join(images[18:]))
     train("--resume", folder, "--max_epoch", 3, "--test_dir", tmp_path / "other.txt")
     assert f"warning: {folder} keeps the 4 test images that it was started with" in capsys.readouterr().err
+    now = torch.load(folder / "last.pth", weights_only=True)
+    before = {name: value for name, value in now.items() if name != "test_images"}  # of an older version
+    check_same_data(folder, before, now, [])
+    assert "test images" not in capsys.readouterr().err
 
 
 def test_labels_of_another_kind_are_refused(tmp_path, capsys):
