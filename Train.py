@@ -326,7 +326,8 @@ def train(args: argparse.Namespace, folder: Path | None = None, checkpoint: dict
     log = resume.restore(folder, checkpoint, model, optimizer, args.max_epoch, device) if checkpoint else []
     folder = distributed.from_main(folder or (distributed.is_main() and start_run(args, data, device)))
 
-    lock = nullcontext() if checkpoint or not distributed.is_main() else run_folder.run_lock(folder)
+    is_new = distributed.is_main() and not checkpoint
+    lock = run_folder.lock_new_run(folder, args.save_path) if is_new else nullcontext()
     with lock, resume.explain_how_to_resume(folder, args.save_path), graceful_shutdown(), in_background() as start:
         save_progress(args, folder, metadata, model, optimizer, log, start=lambda write: write())  # is there room?
         for epoch in range(len(log) + 1, args.max_epoch + 1):

@@ -8,8 +8,9 @@ import shlex
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from utils.distributed import world_size
 from utils.errors import InputError, summarize_names, warn
 from utils.options import file_option
 from utils.run.atomic import lock, unlock, write_csv, write_text
+from utils.run.checkpoint import read_weight_file
 
 _LOCK_PATIENCE = 15  # s
 
@@ -105,6 +107,18 @@ def run_lock(folder: Path) -> Iterator[None]:
             unlock(file)
 
 
+@contextmanager
+def lock_new_run(folder: Path, save_path: str | None) -> Iterator[None]:
+    """`run_lock` for a run that starts, and for its --save_path, which another one may have chosen at the same time.
+
+    Raises:
+        InputError: as `run_lock` and `check_without_checkpoints`.
+    """
+    with run_lock(folder), run_lock(Path(save_path)) if save_path else nullcontext():
+        check_without_checkpoints(save_path)
+        yield
+
+
 def write_args(folder: Path, args: dict[str, Any], device: torch.device, **details: Any) -> None:
     """Write args.json: the options, `details` of the run, the command and the environment."""
     record = {"args": args, **details, **_command(device)}
@@ -140,12 +154,17 @@ def name_of_run(folder: Path) -> str:
 
 
 def weight_file(text: str) -> str:
-    """An argparse type: a weight file; for a run's folder, its best.pth."""
-    try:
-        folder = read_args(Path(text))["args"].get("save_path") or text
-    except InputError:  # no run's folder
-        folder = text
-    return file_option("give a weight file", "best.pth")(str(folder) if os.path.isdir(text) else text)
+    """An argparse type: a weight file; for a run's folder, its best.pth, if that is not of another run with the same
+    --save_path."""
+    save_path = run = None
+    with suppress(InputError):  # no run's folder
+        save_path = read_args(Path(text))["args"].get("save_path")
+    file = file_option("give a weight file", "best.pth")(str(save_path or text))
+    with suppress(InputError):  # who loads it will say so
+        run = save_path and read_weight_file(file).get("run")
+    if run and run != name_of_run(Path(text)):
+        raise ArgumentTypeError(f"{file} belongs to the run {run}, and not to {text}: give the weight file that is meant")
+    return file
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path:

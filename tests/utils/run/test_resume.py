@@ -18,7 +18,7 @@ import Train
 from conftest import write_classes
 from dataset import ImageDataset
 from processes import Stop
-from programs import fails
+from programs import evaluate, fails
 from utils.errors import InputError, exit_cleanly
 from utils.run.resume import check_same_data, explain_how_to_resume
 from utils.run.run_folder import best_epoch, run_lock
@@ -329,6 +329,33 @@ def test_checkpoints_in_a_place_of_their_own(options, tmp_path, monkeypatch, cap
     second = train(*second, "others")
     shutil.copy("others/last.pth", tmp_path / "weights")
     assert f"belongs to the run {second.name}" in fails(capsys, train, "--resume", folder, "--max_epoch", 3)
+    assert evaluate("--weights_path", folder)["run"] == folder.name
+    shutil.copy("others/best.pth", tmp_path / "weights")
+    error = fails(capsys, evaluate, "--weights_path", folder)
+    assert f"weights/best.pth belongs to the run {second.name}, and not to {folder}" in error
+    assert f"not to {folder}" in fails(capsys, train, *options, "--pretrained_path", folder)
+    assert evaluate("--weights_path", tmp_path / "weights" / "best.pth")["run"] == second.name
+
+
+def test_two_runs_that_start_with_one_save_path(options, tmp_path, monkeypatch, capsys):
+    """Also if the first has already finished when the second may write."""
+    monkeypatch.setattr("utils.run.run_folder.time.sleep", lambda seconds: None)
+    start_run = Train.start_run
+
+    def start_another_in_between(args, *others):
+        monkeypatch.setattr("Train.start_run", start_run)
+        folder = start_run(args, *others)
+        train(*options, "--max_epoch", 1, "--save_path", tmp_path / "weights")
+        return folder
+
+    monkeypatch.setattr("Train.start_run", start_another_in_between)
+    error = fails(capsys, train, *options, "--max_epoch", 1, "--seed", 7, "--save_path", tmp_path / "weights")
+    assert "weights/best.pth belongs to another run" in error
+    assert torch.load(tmp_path / "weights" / "best.pth", weights_only=True)["args"]["seed"] != 7
+    (tmp_path / "locked").mkdir()
+    with run_lock(tmp_path / "locked"):
+        error = fails(capsys, train, *options, "--max_epoch", 1, "--save_path", tmp_path / "locked")
+    assert "another process is training" in error and not (tmp_path / "locked" / "last.pth").exists()
 
 
 @pytest.mark.parametrize("damage, message", [
