@@ -13,7 +13,8 @@ from utils import engine
 from utils.errors import InputError
 from utils.figures.curves import draw_comparison, draw_curves, read_log
 from utils.metrics import best_threshold
-from utils.run.run_folder import newest_checkpoint, write_log
+from utils.run.checkpoint import read_weight_file
+from utils.run.run_folder import newest_checkpoint, weight_file, write_log
 
 ADDED = ["val_threshold", "val_CF2", "val_example_F1_of_means", "val_example_F2_of_means"]
 
@@ -47,6 +48,18 @@ def test_the_newest_checkpoint_may_lie_elsewhere(tmp_path, capsys):
         os.utime(folder / "best.pth", (1 + number / 2, 1 + number / 2))
     assert newest_checkpoint(tmp_path / "runs") == tmp_path / "scratch" / "best.pth"
     assert f"1 newer run ({tmp_path / 'runs' / 'c'}) without a best.pth" in capsys.readouterr().err
+
+
+def test_weights_elsewhere_that_name_no_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "args.json").write_text(json.dumps({"args": {"save_path": str(tmp_path)}}))
+    file = tmp_path / "best.pth"
+    torch.save({"state_dict": {}}, file)  # of an older version
+    assert weight_file(str(tmp_path / "run")) == str(file)
+    file.write_text("damaged")
+    assert weight_file(str(tmp_path / "run")) == str(file)
+    with pytest.raises(InputError, match="not a readable PyTorch weight file"):
+        read_weight_file(file)
 
 
 def test_validation_selects_the_threshold_of_each_epoch(ucm, monkeypatch):
