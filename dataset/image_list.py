@@ -146,15 +146,16 @@ def images_at(paths: Sequence[str | Path]) -> list[Path]:
     Raises:
         InputError: if a path does not exist, or there is no image at all.
     """
-    images: dict[Path, None] = {}
+    images: dict[str, Path] = {}
     for path in paths:
         check_name(str(path))
         if not path or not Path(path).exists():
             raise InputError(f"there is no image or folder '{path}'")
-        images |= dict.fromkeys(find_images(Path(path)) if Path(path).is_dir() else [Path(path)])
+        for image in find_images(Path(path)) if Path(path).is_dir() else [Path(path)]:
+            images.setdefault(os.path.abspath(image), image)
     if not images:
         raise InputError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) below {', '.join(map(str, paths))}")
-    return list(images)
+    return list(images.values())
 
 
 def read_image_list(path: str | Path, roots: Sequence[Path],

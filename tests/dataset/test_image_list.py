@@ -1,11 +1,12 @@
 """List files: paths with spaces and dots, with and without classes."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
 from conftest import unicode_names, write_image
-from dataset.image_list import read_image_list, write_image_list
+from dataset.image_list import images_at, read_image_list, write_image_list
 from utils.errors import InputError
 
 
@@ -84,6 +85,12 @@ def test_a_list_written_on_windows(tmp_path):
     (tmp_path / "list.txt").write_text("sea\\..\\..\\a.png\n")
     with pytest.raises(InputError, match="leaves the folder"):
         read_image_list(tmp_path / "list.txt", [tmp_path])
+
+
+def test_an_image_by_a_relative_and_an_absolute_path(tmp_path, monkeypatch):
+    write_image(tmp_path / "beach" / "a.png", 0)
+    monkeypatch.chdir(tmp_path)
+    assert images_at(["beach", tmp_path / "beach", "beach/../beach/a.png"]) == [Path("beach/a.png")]
 
 
 def test_an_image_in_several_places_is_warned_of(tmp_path, capsys):

@@ -335,6 +335,13 @@ def test_single_label_metrics_by_loops(seed):
     assert all(counts[t, p] == pairs.count((t, p)) for t, p in np.ndindex(7, 7))
 
 
+def test_top_5_of_equal_scores_counts_the_first_as_the_accuracy_does():
+    labels, scores = np.eye(10, dtype=int)[[0] * 6 + [9] * 4], np.ones((10, 10))
+    metrics = single_label_metrics(scores, labels)
+    assert metrics["accuracy"] == metrics["top5"] == 0.6
+    assert single_label_metrics(scores[:2], np.eye(10)[[4, 5]])["top5"] == 0.5
+
+
 def test_undefined_single_label_metrics():
     m = single_label_metrics(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 0], [1, 0]]))
     assert m["accuracy"] == m["average_accuracy"] == 1 and np.isnan(m["kappa"]) and np.isnan(m["top5"])

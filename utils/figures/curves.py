@@ -1,6 +1,7 @@
 """Training curves: of one run (curves.png), and of several runs in one figure."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def draw_comparison(logs: dict[str, list[Path]]):
     for axes, (name, title) in zip(figure.subplots(1, 3), panels.items()):
         for run_title, runs in columns.items():
             for run in runs:
-                scale = 1 / run[name][0] if name == "train_loss" else 100
+                scale = 1 / (run[name][0] or math.nan) if name == "train_loss" else 100
                 _draw_line(axes, run, name, run_title, styles[run_title], scale)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")

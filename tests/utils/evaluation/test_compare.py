@@ -11,6 +11,7 @@ from programs import fails
 from utils import metrics
 from utils.evaluation.compare import main
 from utils.figures.curves import draw_comparison
+from utils.figures.style import save_figure
 from utils.metrics import MULTILABEL_METRICS, SINGLE_LABEL_METRICS, Metric
 from utils.options import NEUTRAL_OPTIONS, differing_options, options_of, run_titles
 
@@ -85,6 +86,14 @@ def test_curves_are_those_of_the_logs(tmp_path):
         assert seeds[0].get_color() == seeds[1].get_color() != second.get_color()
         assert seeds[0].get_linestyle() != second.get_linestyle() and seeds[0].get_marker() != second.get_marker()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["R4C", "BCE"]
+
+
+def test_a_loss_that_is_0_has_no_curve(tmp_path):
+    log = write_run(tmp_path / "a", None) / "log.csv"
+    log.write_text(log.read_text().replace("8.0,", "0.0,"))
+    figure = draw_comparison({"smoothap": [log]})
+    assert np.isnan(figure.axes[2].lines[0].get_ydata()).all()
+    save_figure(figure, tmp_path / "curves", ["png"])
 
 
 def test_the_checked_number_of_labels_makes_no_other_row(tmp_path):
