@@ -159,9 +159,9 @@ def build_criterion(args: argparse.Namespace) -> torch.nn.Module:
         raise InputError(str(error)) from error
     if not getattr(criterion, "trains_classifier", True):
         warn("--parts feature and --lambdas 0 leave the classifier untrained: its scores mean nothing")
-    of_images = {"r4c": "feature" in (args.parts or TERMS) and "L2R-feature", "smoothap": "--loss smoothap"}.get(args.loss)
-    if args.train_batch_size == 1 and of_images:
-        warn(f"with --train_batch_size 1, {of_images} has no other images to rank and is 0")
+    ranks_images = {"r4c": "feature" in (args.parts or TERMS) and "L2R-feature", "smoothap": "--loss smoothap"}
+    if args.train_batch_size == 1 and (title := ranks_images.get(args.loss)):
+        warn(f"with --train_batch_size 1, {title} has no other images to rank and is 0")
     return criterion
 
 

@@ -392,7 +392,8 @@ def test_paths_in_args_json_are_absolute(ucm, monkeypatch):
     ([], "L2R-feature"), (["--loss", "smoothap"], "--loss smoothap"), (["--parts", "label"], None), (["--loss", "bce"], None)])
 def test_a_batch_of_one_image_has_no_other_images_to_rank(options, alone, capsys):
     Train.build_criterion(Train.parse_arguments([*options, "--train_batch_size", "1"]))
-    assert capsys.readouterr().err.count(f"1, {alone} has no other images to rank") == bool(alone)
+    error = capsys.readouterr().err
+    assert error.count("no other images") == bool(alone) and (not alone or f"1, {alone} has no other" in error)
     Train.build_criterion(Train.parse_arguments([*options, "--train_batch_size", "2"]))
     assert "no other images" not in capsys.readouterr().err
 

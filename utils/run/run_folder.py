@@ -163,7 +163,7 @@ def weight_file(text: str) -> str:
     with suppress(InputError):  # who loads it will say so
         run = save_path and read_weight_file(file).get("run")
     if run and run != name_of_run(Path(text)):
-        raise ArgumentTypeError(f"{file} belongs to the run {run}, and not to {text}: give the weight file that is meant")
+        raise ArgumentTypeError(f"{file} belongs to the run {run}, and not to {text}: name the weight file itself")
     return file
 
 
