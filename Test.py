@@ -180,10 +180,11 @@ def compute_scores(args: argparse.Namespace, checkpoint: Checkpoint, results: Re
 
 
 def digests_of(results: Results) -> dict[str, str]:
-    """What tells whether two tests are of the same images and labels: the files' names, their content, the labels."""
+    """What tells whether two tests are of the same images and labels: the files' names, their content, the labels (in
+    alphabetical order)."""
     return {"images": _digest("\n".join(image.name for image in results.images).encode()),
             "files": _digest("\n".join(fingerprints(results.images)).encode()),
-            "labels": _digest(np.ascontiguousarray(results.labels, np.uint8))}
+            "labels": _digest(np.ascontiguousarray(results.labels[:, np.argsort(results.label_names)], np.uint8))}
 
 
 def digests_of_training(metadata: dict[str, Any]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from utils.cpu import prepare_cpu
 from utils.errors import InputError, exit_cleanly
 from utils.figures.curves import draw_curves
 from utils.metrics import multilabel_metrics
+from utils.results import Results
 from utils.run.checkpoint import save_checkpoint
 
 
@@ -363,6 +364,14 @@ def test_training_data_that_an_older_checkpoint_did_not_record():
     assert Test.digests_of_training(reordered) == Test.digests_of_training(complete)
     for older in ({}, {**complete, "trained_on": ["49292-0a1b2c3d"] * 2}, {**complete, "test_images": {"c": "d"}}):
         assert Test.digests_of_training(older) == {}
+
+
+def test_the_order_of_the_labels_makes_no_other_test(tmp_path):
+    write_image(tmp_path / "a.png", 0)
+    names, labels = ["sea", "dock", "ship"], np.array([[1, 0, 0]])
+    digests, reordered, other = (Test.digests_of(Results([tmp_path / "a.png"], *named, single_label=False)) for named in (
+        (names, labels), (names[::-1], labels[:, ::-1]), (names[::-1], labels)))
+    assert digests == reordered and digests["labels"] != other["labels"]
 
 
 @pytest.mark.parametrize("place", ["run", "save_path"])
