@@ -457,8 +457,10 @@ def metrics_table(done: dict[str, list[Run]], file: str = "metrics.json") -> str
 def differences(table: str) -> list[Difference]:
     """The COMPARISONS of rows with common seeds. The table of the ablations lacks the rows that they change: those are
     of the table that its rates are of, if that has the same data and budget."""
-    done, found, (here, there) = finished(table), [], (TABLES[table], TABLES[TABLES[table].rates_of])
-    references = (finished(here.rates_of) if (here.data, here.budget) == (there.data, there.budget) else {}) | done
+    done, found = finished(table), []
+    here, there = TABLES[table], TABLES[TABLES[table].rates_of]
+    is_alike = (here.data, here.budget) == (there.data, there.budget)
+    references = (finished(here.rates_of) | done) if is_alike else done
     for row, reference in COMPARISONS:
         pairs = [(a, b) for a in done.get(row, ())
                  for b in (references if row in ABLATION_OF else done).get(reference, ()) if a.seed == b.seed]

@@ -397,6 +397,11 @@ def test_paths_in_args_json_are_absolute(ucm, monkeypatch):
     assert resumed.resolve() == folder.resolve()
 
 
+def test_a_batch_of_one_image_has_no_feature_ranking(ucm, capsys):
+    train_ucm(ucm, "--max_epoch", 1, "--train_batch_size", 1)
+    assert "L2R-feature has no other images to rank" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options, alone", [
     ([], "L2R-feature"), (["--loss", "smoothap"], "--loss smoothap"), (["--parts", "label"], None), (["--loss", "bce"], None)])
 def test_a_batch_of_one_image_has_no_other_images_to_rank(options, alone, capsys):
